@@ -1,0 +1,1 @@
+"""Hansang: from a trained model to a production service that stays good."""

@@ -1,0 +1,22 @@
+"""The one way to import an optional package."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from hansang.errors import MissingExtra
+
+
+def require(module: str, extra: str, purpose: str = "this") -> ModuleType:
+    """Import an optional package, or say which extra brings it.
+
+    Raises `MissingExtra` with the install command. `extra` is empty for a package of the core that is imported late
+    only because its import is slow.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = f"hansang[{extra}]" if extra else "hansang"
+        missing = error.name or module
+        raise MissingExtra(f'{purpose} needs the package {missing!r}: pip install "{name}"') from error

@@ -1,0 +1,173 @@
+"""The one idea: a node maps a Batch of rows to a Batch of predictions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from hansang.batch import Batch
+from hansang.errors import ModelFailed, Problem, UsageError
+
+class Node:
+    """Maps a `Batch` of rows to a `Batch` of predictions, one outcome a row, in the same order.
+
+    A node is called with rows that have not failed, and may be called many times at once. `a >> b` feeds the
+    predictions of one node to the next.
+    """
+
+    __slots__ = ()
+
+    async def __call__(self, batch: Batch) -> Batch:
+        """Predict every row of the batch."""
+        raise TypeError(f"{type(self).__name__} is not a node: it has no __call__")
+
+    def __rshift__(self, other: Node | Callable[..., Any]) -> Chain:
+        return chain(self, other)
+
+    def __rrshift__(self, other: Callable[..., Any]) -> Chain:
+        return chain(other, self)
+
+
+@runtime_checkable
+class Lifetime(Protocol):
+    """A node that holds something: it is entered once at start-up and left after the drain."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Node):
+    """A plain function as a node; see `node`."""
+
+    function: Callable[..., Any]
+    name: str
+    each: bool = False
+    is_async: bool = False
+
+    async def __call__(self, batch: Batch) -> Batch:
+        """Call the function on the batch, or on each row."""
+        if self.each:
+            return Batch.of([await outcome(self.function, row, self.is_async) for row in batch.rows], batch.calls)
+        answer = self.function(batch)
+        if self.is_async:
+            answer = await answer
+        return answer if isinstance(answer, Batch) else batch.replace(answer, name=self.name)
+
+
+async def outcome(function: Callable[..., Any], row: Any, is_async: bool) -> Any:
+    """Run a row function; what it raises is the outcome of this row alone."""
+    try:
+        answer = function(row)
+        return await answer if is_async else answer
+    except Exception as error:
+        return error
+
+
+class NodeDecorator:
+    """`@node` turns a function on a `Batch` into a node; `@node.each` a function on one row.
+
+    The function may be sync or async and returns a list, an array or a `Batch` with one prediction a row, in order;
+    an exception in a position is the outcome of that row. A sync function runs on the event loop: make it async, or
+    wrap it in a `Model`, when it blocks.
+    """
+
+    def __call__(self, function: Callable[..., Any]) -> Function:
+        """Make a node of a function that takes a `Batch`."""
+        return Function(function, getattr(function, "__name__", "node"), False, inspect.iscoroutinefunction(function))
+
+    def each(self, function: Callable[..., Any]) -> Function:
+        """Make a node of a function that takes one row; what it raises fails this row alone."""
+        return Function(function, getattr(function, "__name__", "node"), True, inspect.iscoroutinefunction(function))
+
+
+node = NodeDecorator()
+
+
+def as_node(value: Any) -> Node:
+    """Take a node as it is and make one of a plain function; anything else is a `UsageError`."""
+    if isinstance(value, Node):
+        return value
+    if callable(value):
+        return node(value)
+    raise UsageError(f"{value!r} is not a node; give a Model, a pattern, or a function of a Batch")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain(Node):
+    """Feed each node's predictions to the next one; a row that failed is not sent on."""
+
+    nodes: tuple[Node, ...]
+
+    async def __call__(self, batch: Batch) -> Batch:
+        """Send the batch through the nodes in their order."""
+        for node in self.nodes:
+            batch = await pass_on(node, batch)
+        return batch
+
+
+def chain(*nodes: Any) -> Chain:
+    """Chain nodes or plain functions of a `Batch`; chains in a chain become one."""
+    flat: list[Node] = []
+    for value in nodes:
+        inner = as_node(value)
+        flat.extend(inner.nodes if isinstance(inner, Chain) else (inner,))
+    return Chain(tuple(flat))
+
+
+async def pass_on(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Batch:
+    """Send only the rows that have not failed through a node, and put the failed ones back in their places."""
+    if not batch.failed:
+        return await node(batch)
+    good = [i for i, row in enumerate(batch.rows) if not isinstance(row, Exception)]
+    if not good:
+        return batch
+    answers = await node(batch.take(good))
+    rows = list(batch.rows)
+    for i, row in zip(good, answers.rows, strict=True):
+        rows[i] = row
+    return Batch(rows, batch.calls, batch.failed + answers.failed)
+
+
+async def settle(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Batch:
+    """Run a graph so that whatever happens every row has an outcome: what the graph raises fails all its rows."""
+    try:
+        answers = await node(batch)
+    except Problem as error:
+        return batch.fail(error)
+    except Exception as error:
+        failure = ModelFailed(f"{type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return batch.fail(failure)
+    if len(answers) != len(batch):
+        return batch.fail(ModelFailed(f"got {len(answers)} predictions for {len(batch)} rows; return one per row"))
+    return answers
+
+
+def members(value: Node) -> Iterator[Node]:
+    """Give the nodes that a node is made of, found by walking its fields."""
+    if not is_dataclass(value):
+        return
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        if isinstance(inner, Node):
+            yield inner
+        elif isinstance(inner, tuple | list):
+            yield from (item for item in inner if isinstance(item, Node))
+        elif isinstance(inner, Mapping):
+            yield from (item for pair in inner.items() for item in pair if isinstance(item, Node))
+
+
+def walk(graph: Node) -> Iterator[Node]:
+    """Give every node of a graph once, outermost first."""
+    seen: set[int] = set()
+    todo = [graph]
+    while todo:
+        current = todo.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            todo.extend(reversed(list(members(current))))
