@@ -26,10 +26,11 @@ class Batch:
     A batch holds either rows (dicts, pydantic models, numbers, arrays: whatever the schema says) or whole columns
     (numpy arrays of one length, as offline scoring reads them); each view is made from the other on demand and kept.
 
-    `failed` counts the rows that are exceptions, so that the usual case costs one comparison.
+    `failed` counts the rows that are exceptions, so that the usual case costs one comparison. `background` marks
+    work that fills the gaps of live requests.
     """
 
-    __slots__ = ("_calls", "_columns", "_rows", "failed", "size", "steps")
+    __slots__ = ("_calls", "_columns", "_rows", "background", "failed", "size", "steps")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Batch:
         self.failed = failed
         self.size = len(rows) if rows is not None else (size or 0)
         self.steps: list[Step] = []
+        self.background = False
 
     @classmethod
     def of(cls, rows: Iterable[Any], calls: list[Call] | None = None) -> Batch:
@@ -82,6 +84,11 @@ class Batch:
         if self._calls is None:
             self._calls = [Call(row=n, trail=list(self.steps)) for n in range(self.size)]
         return self._calls
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether somebody waits for these rows one by one; whole columns have no calls until asked."""
+        return self._calls is not None
 
     def mark(self, step: Step) -> None:
         """Write a step into the trail of every row."""
@@ -150,23 +157,16 @@ class Batch:
     def take(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Give the rows at these positions, in this order."""
         if self._columns is not None and self._calls is None:
-            return Batch.of_columns({name: column[np.asarray(indices)] for name, column in self._columns.items()})
+            part = Batch.of_columns({name: column[np.asarray(indices)] for name, column in self._columns.items()})
+            return self._like(part)
         rows, calls = self.rows, self.calls
-        part = Batch([rows[i] for i in indices], [calls[i] for i in indices])
-        if self.failed:
-            part.failed = sum(isinstance(row, Exception) for row in part.rows)
-        return part
+        return self._like(self._count(Batch([rows[i] for i in indices], [calls[i] for i in indices])))
 
     def slice(self, start: int, stop: int) -> Batch:
         """Give the rows from `start` up to `stop`."""
         if self._columns is not None and self._calls is None:
-            part = Batch.of_columns({name: column[start:stop] for name, column in self._columns.items()})
-            part.steps = list(self.steps)
-            return part
-        part = Batch(self.rows[start:stop], self.calls[start:stop])
-        if self.failed:
-            part.failed = sum(isinstance(row, Exception) for row in part.rows)
-        return part
+            return self._like(Batch.of_columns({name: column[start:stop] for name, column in self._columns.items()}))
+        return self._like(self._count(Batch(self.rows[start:stop], self.calls[start:stop])))
 
     def replace(self, predictions: Any, *, name: str = "the node") -> Batch:
         """Give a batch of the same calls with new rows: one prediction or exception a row.
@@ -176,34 +176,53 @@ class Batch:
         """
         if isinstance(predictions, dict):
             part = Batch.of_columns(predictions)
-            count = part.size
         else:
-            rows = predictions if isinstance(predictions, list) else list(predictions)
-            part = Batch.of(rows, self._calls)
-            count = len(rows)
-        if count != self.size:
-            raise ModelFailed(f"{name} gave {count} predictions for {self.size} rows; return one per row")
+            part = Batch.of(as_rows(predictions))
+        if part.size != self.size:
+            raise ModelFailed(f"{name} gave {part.size} predictions for {self.size} rows; return one per row")
         part._calls = self._calls
-        part.steps = self.steps
-        return part
+        return self._like(part)
 
     def fail(self, error: Exception) -> Batch:
         """Give a batch of the same calls in which every row failed with this error."""
-        part = Batch([error] * self.size, self._calls, self.size)
-        part.steps = self.steps
-        return part
+        return self._like(Batch([error] * self.size, self._calls, self.size))
 
     @staticmethod
     def concat(parts: Sequence[Batch]) -> Batch:
         """Join batches of one schema, in order."""
+        first = parts[0]
         if len(parts) == 1:
-            return parts[0]
+            return first
+        if all(part._columns is not None and part._calls is None for part in parts):
+            names = first._columns or {}
+            joined = Batch.of_columns({n: np.concatenate([(part._columns or {})[n] for part in parts]) for n in names})
+            return first._like(joined)
         rows: list[Any] = []
         calls: list[Call] = []
         for part in parts:
             rows += part.rows
             calls += part.calls
-        return Batch(rows, calls, sum(part.failed for part in parts))
+        return first._like(Batch(rows, calls, sum(part.failed for part in parts)))
+
+    def _count(self, part: Batch) -> Batch:
+        if self.failed:
+            part.failed = sum(isinstance(row, Exception) for row in part._rows or ())
+        return part
+
+    def _like(self, part: Batch) -> Batch:
+        """Give a part what it shares with this batch: its priority and, without calls, its steps."""
+        part.background = self.background
+        if part._calls is None:
+            part.steps = self.steps
+        return part
+
+
+def as_rows(predictions: Any) -> list[Any]:
+    """Make a list of predictions; a flat array becomes plain numbers, one with more axes an array a row."""
+    if isinstance(predictions, np.ndarray) and predictions.ndim == 1:
+        values: list[Any] = predictions.tolist()
+        return values
+    return predictions if isinstance(predictions, list) else list(predictions)
 
 
 def field_names(row: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from hansang.batch import Batch
 from hansang.errors import ModelFailed, Problem, UsageError
 
+
 class Node:
     """Maps a `Batch` of rows to a `Batch` of predictions, one outcome a row, in the same order.
 

@@ -1,0 +1,267 @@
+"""A body becomes rows, and outcomes become a body; each side by its schema."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from hansang.errors import BadRequest, InvalidRow, ModelFailed, Problem, SchemaError
+
+NUMBERS = frozenset({"integer", "number", "boolean", "null"})
+
+
+class Codec:
+    """Reads rows and writes predictions of one endpoint.
+
+    `input` and `output` are anything pydantic makes a schema of; without `output` predictions are written as they
+    are. A row is always a JSON object, so that an object is one row and an array is many.
+    """
+
+    def __init__(self, input: Any, output: Any = None) -> None:
+        self.input, self.output = adapter(input), adapter(output) if output is not None else None
+        self.many: TypeAdapter[Any] = TypeAdapter(list[input])
+        self.schema = self.input.json_schema()
+        if "properties" not in self.schema and "$ref" not in self.schema:
+            raise SchemaError(f"the input schema {input!r} is not an object; a row has named fields")
+        self.read_row = self.input.validator.validate_json
+        self.read_rows = self.many.validator.validate_json
+        self.closed = closed(self.schema)
+        self.uploads = upload_fields(self.schema)
+        self._quotes = 2 * len(self.schema.get("properties", ())) if flat_numbers(self.schema) else -1
+        self._names = sorted({json.dumps(name).encode() for name in property_names(self.schema)})
+        self._open_keys = has_open_keys(self.schema)
+        self._input_json = self.input.serializer.to_json
+        if self.output is not None:
+            self._check = self.output.validator.validate_python
+            self._output_json = self.output.serializer.to_json
+            self.encode: Callable[[Any], bytes] = self._encode_declared
+        else:
+            self.encode = encode_any
+
+    # --- in ---
+
+    def one(self, body: bytes) -> Any:
+        """Read one row from an object; raises `BadRequest` or `InvalidRow`."""
+        try:
+            row = self.read_row(body)
+        except ValidationError as error:
+            raise refused(error) from None
+        if body.count(b'"') != self._quotes:
+            self._strict(body, 1)
+        return row
+
+    def array(self, body: bytes) -> list[Any]:
+        """Read many rows from an array; a row that does not fit is an `InvalidRow` in its place."""
+        try:
+            rows: list[Any] = self.read_rows(body)
+        except ValidationError as error:
+            if any(fault["type"] == "json_invalid" for fault in error.errors(include_url=False, include_input=False)):
+                raise refused(error) from None
+            rows = self._salvage(body)
+        if not rows:
+            fault = {"loc": [], "type": "too_short", "msg": "an array of rows needs at least one row"}
+            raise InvalidRow("the array is empty", errors=[fault])
+        if body.count(b'"') != self._quotes * len(rows):
+            self._strict(body, len(rows))
+        return rows
+
+    def values(self, values: Mapping[str, Any]) -> Any:
+        """Read one row from form fields: text is converted where the schema asks for a number."""
+        try:
+            return self.input.validate_python(values, strict=False)
+        except ValidationError as error:
+            raise refused(error) from None
+
+    def _salvage(self, body: bytes) -> list[Any]:
+        items = from_json(body)
+        if not isinstance(items, list):
+            raise InvalidRow("expected an object or an array", errors=[])
+        rows: list[Any] = []
+        for item in items:
+            try:
+                rows.append(self.read_row(to_json(item, inf_nan_mode="constants")))
+            except ValidationError as error:
+                rows.append(refused(error))
+        return rows
+
+    def _strict(self, body: bytes, rows: int) -> None:
+        """Refuse what pydantic's reader lets pass but JSON does not mean: a name twice in an object, NaN."""
+        suspicious = (
+            self._open_keys
+            or b"\\u" in body
+            or b"NaN" in body
+            or b"Infinity" in body
+            or any(body.count(name) > rows for name in self._names)
+        )
+        if suspicious:
+            json.loads(body, object_pairs_hook=unique_names, parse_constant=no_constant)
+
+    def input_json(self, row: Any) -> bytes:
+        """Write a row as it was read, defaults included; uploads by their hash."""
+        return self._input_json(row)
+
+    # --- out ---
+
+    def _encode_declared(self, value: Any) -> bytes:
+        try:
+            checked = self._check(value)
+        except ValidationError:
+            try:
+                checked = self._check(plain(value))
+            except ValidationError as error:
+                fault = error.errors(include_url=False, include_input=False)[0]
+                place = ".".join(map(str, fault["loc"]))
+                raise ModelFailed(f"the prediction does not fit the output schema: {place}: {fault['msg']}") from error
+        return self._output_json(checked)
+
+
+def encode_any(value: Any) -> bytes:
+    """Write a prediction that has no schema; numpy values as plain ones, non-finite numbers as null."""
+    try:
+        return to_json(value, inf_nan_mode="null", fallback=plain_leaf)
+    except (TypeError, ValueError) as error:
+        raise ModelFailed(f"the prediction cannot be written as JSON: {error}") from error
+
+
+def adapter(schema: Any) -> TypeAdapter[Any]:
+    """Make pydantic's adapter of a schema; a schema it cannot read is a `SchemaError`."""
+    try:
+        return TypeAdapter(schema)
+    except Exception as error:  # pydantic raises several kinds for schemas it cannot build
+        raise SchemaError(f"{schema!r} is not a schema: {error}") from error
+
+
+def refused(error: ValidationError) -> Problem:
+    """Say what is wrong with a body, without repeating what the client sent."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    if faults[0]["type"] == "json_invalid":
+        return BadRequest(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}")
+    errors = [{"loc": list(fault["loc"]), "type": fault["type"], "msg": fault["msg"]} for fault in faults]
+    count = len(errors)
+    return InvalidRow(f"{count} {'fault' if count == 1 else 'faults'} in the row", errors=errors)
+
+
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that names a field twice."""
+    names: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in names:
+            fault = {"loc": [name], "type": "duplicate_name", "msg": "the name stands twice in one object"}
+            raise InvalidRow("1 fault in the row", errors=[fault])
+        names[name] = value
+    return names
+
+
+def no_constant(name: str) -> None:
+    """Refuse the constants that Python's reader takes and JSON does not have."""
+    raise BadRequest(f"the body is not JSON: {name} is not a JSON value")
+
+
+# --- what a schema says ---
+
+
+def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a schema's `$ref`."""
+    while "$ref" in schema:
+        schema = root.get("$defs", {}).get(str(schema["$ref"]).rsplit("/", 1)[-1], {})
+    return schema
+
+
+def closed(schema: Mapping[str, Any]) -> bool:
+    """Say whether rows can hold nothing but what is declared, flat and with nothing filled in."""
+    properties = schema.get("properties", {})
+    return (
+        schema.get("additionalProperties") is False
+        and flat_numbers(schema)
+        and set(schema.get("required", ())) == set(properties)
+    )
+
+
+def flat_numbers(schema: Mapping[str, Any]) -> bool:
+    """Say whether rows are flat objects of numbers, all required: quotes then stand around names only."""
+    properties = schema.get("properties", {})
+    return bool(properties) and all(
+        kind.get("type") in NUMBERS and "enum" not in kind and name in schema.get("required", ())
+        for name, kind in properties.items()
+    )
+
+
+def walk_schema(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Give every schema inside a schema."""
+    if isinstance(schema, Mapping):
+        yield schema
+        for value in schema.values():
+            yield from walk_schema(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from walk_schema(value)
+
+
+def property_names(schema: Any) -> set[str]:
+    """Give all names that objects of this schema can have."""
+    return {str(name) for part in walk_schema(schema) for name in part.get("properties", {}) or ()}
+
+
+def has_open_keys(schema: Any) -> bool:
+    """Say whether some object's names are not all declared."""
+    return any(
+        part.get("type") == "object" and part.get("additionalProperties") not in (None, False)
+        for part in walk_schema(schema)
+    )
+
+
+def upload_fields(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the fields that are files."""
+    fields = []
+    for name, kind in resolved(schema, schema).get("properties", {}).items():
+        if any(part.get("x-hansang-upload") for part in walk_schema(kind)):
+            fields.append(str(name))
+    return tuple(fields)
+
+
+# --- plain values ---
+
+
+def plain_leaf(value: Any) -> Any:
+    """Turn a numpy value into a plain one, for pydantic's writer."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form; return plain values or declare an output schema")
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy values anywhere in a prediction into plain ones."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def count_nonfinite(value: Any) -> int:
+    """Count NaN and infinities in a prediction."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, np.ndarray):
+        return int(value.size - np.isfinite(value).sum()) if value.dtype.kind == "f" else 0
+    if isinstance(value, BaseModel):
+        return sum(count_nonfinite(getattr(value, name)) for name in type(value).model_fields)
+    if isinstance(value, Mapping):
+        return sum(count_nonfinite(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return sum(count_nonfinite(item) for item in value)
+    return 0

@@ -1,0 +1,279 @@
+"""A name, a graph and schemas: what is served, whatever serves it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import isclass
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings
+
+from hansang.errors import SchemaError, UsageError
+from hansang.extras import require
+from hansang.metrics import Metrics
+from hansang.models.model import Model
+from hansang.models.schema import input_schema, output_schema
+from hansang.node import Chain, Lifetime, Node, as_node, walk
+from hansang.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Resource = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class Route(TypedDict, total=False):
+    """The options of an endpoint; see `Endpoint`."""
+
+    name: str
+    input: Any
+    output: Any
+    deadline: float | None
+    example: Mapping[str, Any] | None
+    description: str
+    dependencies: Sequence[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Endpoint:
+    """One prediction route: a path, a graph and the schemas of its rows.
+
+    `input` is a pydantic model, or any type pydantic reads as an object; a function with FastAPI's annotations that
+    returns a row (or a list of rows); or nothing, when the graph starts with a model whose signature says it.
+    `deadline` is the default for requests that bring none, in seconds. `example` is a row for the documentation and
+    for the readiness check.
+    """
+
+    path: str
+    graph: Node
+    name: str = ""
+    input: Any = None
+    output: Any = None
+    deadline: float | None = None
+    example: Mapping[str, Any] | None = None
+    description: str = ""
+    dependencies: Sequence[Any] = ()
+    _resolved: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.path.strip("/").replace("/", "-") or "predict")
+
+    @property
+    def models(self) -> list[Model]:
+        """The models of the graph, outermost first."""
+        return [node for node in walk(self.graph) if isinstance(node, Model)]
+
+    @property
+    def row(self) -> Any:
+        """The schema of a row: the declared one, or the first model's."""
+        return self._resolved.get("row", self.input)
+
+    @property
+    def prediction(self) -> Any:
+        """The schema of a prediction: the declared one, or the last model's, or none."""
+        return self._resolved.get("prediction", self.output)
+
+    @property
+    def declared(self) -> bool:
+        """Whether fields come from elsewhere than the body, so that FastAPI reads the request."""
+        return (callable(self.input) and not isclass(self.input)) or bool(self.dependencies) or marked(self.input)
+
+    def resolve(self) -> None:
+        """Find the schemas that the models declare, and check them against the service's; models are loaded.
+
+        Raises `SchemaError` when a schema is missing, or when a model needs fields that the rows do not have.
+        """
+        first, last = edge(self.graph, 0), edge(self.graph, -1)
+        if self.input is None:
+            if first is None:
+                raise SchemaError(f"endpoint {self.path} needs input=: its graph does not start with a model")
+            artifact, runtime = first.loaded.artifact, first.loaded.runtime
+            signature = (artifact.signature if artifact else None) or runtime.signature
+            self._resolved["row"] = input_schema(signature, artifact.example if artifact else None)
+        elif first is not None and not self.declared:
+            check_joint(self.input, first, self.path)
+        if self.output is None and last is not None:
+            artifact, runtime = last.loaded.artifact, last.loaded.runtime
+            signature = (artifact.signature if artifact else None) or runtime.signature
+            if signature is not None and signature.outputs:
+                self._resolved["prediction"] = output_schema(signature)
+        self._resolved["example"] = self._find_example(first)
+
+    def sample(self) -> Any:
+        """Give an example row as plain values: the declared one, the schema's, or the model's; `None` without."""
+        return self._resolved.get("example")
+
+    def _find_example(self, first: Model | None) -> Mapping[str, Any] | None:
+        if self.declared and self.example is None:
+            return None
+        candidates = [self.example, schema_example(self.row)]
+        if first is not None and first.loaded.artifact is not None:
+            candidates += (first.loaded.artifact.example or [])[:1]
+        reader: TypeAdapter[Any] = TypeAdapter(self.row) if not self.declared else TypeAdapter(Any)
+        for candidate in candidates:
+            if candidate is not None:
+                try:
+                    reader.validate_python(candidate, strict=False)
+                except ValidationError as error:
+                    if candidate is self.example:
+                        raise SchemaError(f"the example of {self.path} does not fit its schema: {error}") from error
+                else:
+                    return candidate
+        return None
+
+
+class Service:
+    """A graph of nodes with a name and typed schemas; serve it over HTTP, offline, or from any ASGI server.
+
+    `Service("bikes", Model("models:/bikes"))` answers `POST /predict`; more routes come with `endpoint`. `resources`
+    are functions that give an async context manager: each is entered at start-up, and left after the drain. `settings`
+    is a pydantic-settings class of the user's own, read at start; its values are `service.settings`.
+
+    Raises `UsageError` and its kin at load, never at the first request.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graph: Node | Callable[..., Any] | None = None,
+        *,
+        owner: str = "",
+        version: str = "0",
+        resources: Sequence[Resource] = (),
+        settings: type[BaseSettings] | None = None,
+        path: str = "/predict",
+        **route: Unpack[Route],
+    ) -> None:
+        self.name = name
+        self.description, self.owner, self.version = route.get("description", ""), owner, version
+        self.resources = list(resources)
+        self.settings_class = settings
+        self.endpoints: list[Endpoint] = []
+        self.metrics = Metrics()
+        self._loaded = False
+        if graph is not None:
+            self.endpoint(path, graph, **route)
+        elif route.keys() - {"description"}:
+            raise UsageError(f"service {name!r} has schemas but no graph; give it a node, or use service.endpoint(…)")
+
+    def endpoint(self, path: str, graph: Node | Callable[..., Any], **route: Unpack[Route]) -> Endpoint:
+        """Add a prediction route with a graph and schemas of its own; see `Endpoint` for the options."""
+        if not path.startswith("/"):
+            raise UsageError(f"the path {path!r} of an endpoint must start with /")
+        if any(other.path == path for other in self.endpoints):
+            raise UsageError(f"service {self.name!r} has two endpoints at {path}")
+        endpoint = Endpoint(path, as_node(graph), **route)
+        self.endpoints.append(endpoint)
+        return endpoint
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r}, {', '.join(endpoint.path for endpoint in self.endpoints)})"
+
+    @cached_property
+    def settings(self) -> Any:
+        """The values of the user's settings class; a wrong value is a `SettingsError` that names it."""
+        return load_settings(self.settings_class) if self.settings_class is not None else None
+
+    @property
+    def models(self) -> list[Model]:
+        """All models of all endpoints, each once."""
+        found: dict[int, Model] = {}
+        for endpoint in self.endpoints:
+            found.update((id(model), model) for model in endpoint.models)
+        return list(found.values())
+
+    @property
+    def app(self) -> FastAPI:
+        """The service as a FastAPI application: add routers, middleware and handlers of your own, or mount it."""
+        return self._app
+
+    @cached_property
+    def _app(self) -> Any:
+        return require("hansang.server.app", "").make_app(self)
+
+    def load(self, settings: Settings | None = None) -> None:
+        """Load the models and check the schemas; does nothing the second time.
+
+        Raises `ModelError`, `SchemaError` or `SettingsError` with what is wrong and what to do.
+        """
+        if self._loaded:
+            return
+        if not self.endpoints:
+            raise UsageError(f"service {self.name!r} has no endpoint; give it a graph")
+        settings = settings or load_settings(Settings)
+        _ = self.settings
+        for model in self.models:
+            model.load(settings, self.metrics)
+        for endpoint in self.endpoints:
+            endpoint.resolve()
+        self._loaded = True
+
+    def unload(self) -> None:
+        """Let go of the models."""
+        for model in self.models:
+            model.unload()
+        self._loaded = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Enter the resources, and the nodes that hold something; leave them in the opposite order."""
+        async with AsyncExitStack() as stack:
+            for resource in self.resources:
+                await stack.enter_async_context(resource())
+            seen: set[int] = set()
+            for endpoint in self.endpoints:
+                for node in walk(endpoint.graph):
+                    if isinstance(node, Lifetime) and id(node) not in seen:
+                        seen.add(id(node))
+                        await stack.enter_async_context(node)  # type: ignore[arg-type]  # Lifetime is a context manager
+            yield
+
+
+def edge(graph: Node, position: int) -> Model | None:
+    """Give the model at the start (0) or the end (-1) of a graph, if a model stands there."""
+    while isinstance(graph, Chain):
+        graph = graph.nodes[position]
+    return graph if isinstance(graph, Model) else None
+
+
+def check_joint(schema: Any, model: Model, path: str) -> None:
+    """Refuse a schema that lacks fields which the model's signature needs."""
+    artifact, runtime = model.loaded.artifact, model.loaded.runtime
+    signature = (artifact.signature if artifact else None) or runtime.signature
+    if signature is None:
+        return
+    needed = TypeAdapter(input_schema(signature, None)).json_schema()
+    given = TypeAdapter(schema).json_schema(mode="serialization")
+    missing = sorted(set(needed.get("required", ())) - set(given.get("properties", ())))
+    if missing:
+        raise SchemaError(
+            f"endpoint {path}: the model {model.loaded.name!r} needs the fields {', '.join(missing)}, "
+            f"which the input schema does not have; add them, or put a node before the model that makes them"
+        )
+
+
+def schema_example(schema: Any) -> Mapping[str, Any] | None:
+    """Make an example row from a schema's own examples: the whole row's, or each field's example or default."""
+    if schema is None:
+        return None
+    described = TypeAdapter(schema).json_schema()
+    if described.get("examples"):
+        return dict(described["examples"][0])
+    row: dict[str, Any] = {}
+    for name, kind in described.get("properties", {}).items():
+        if kind.get("examples"):
+            row[name] = kind["examples"][0]
+        elif name in described.get("required", ()):
+            return None
+    return row or None
+
+
+def marked(schema: Any) -> bool:
+    """Say whether fields of a model carry FastAPI's annotations (Path, Query, Header, Cookie, Form, File)."""
+    fields = getattr(schema, "model_fields", None) or {}
+    return any(type(mark).__module__ == "fastapi.params" for info in fields.values() for mark in (*info.metadata, info))

@@ -1,0 +1,108 @@
+"""What an operator can set, from the environment, `.env`, `hansang.toml` or `[tool.hansang]` in pyproject.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from hansang.errors import SettingsError
+
+SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
+
+
+class Settings(BaseSettings):
+    """Hansang's own settings; each is also `HANSANG_<NAME>` in the environment or in `.env`.
+
+    Times are seconds and sizes bytes. The order of precedence: command line, environment, `.env`, `hansang.toml`,
+    `[tool.hansang]` in `pyproject.toml`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HANSANG_",
+        env_file=".env",
+        toml_file="hansang.toml",
+        pyproject_toml_table_header=("tool", "hansang"),
+        extra="ignore",
+        validate_default=False,
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Server processes.")
+    registry: str | None = Field(
+        None, description="MLflow registry; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
+    )
+    trust: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Models whose files may run code on load: their URIs or names, separated by commas; * for all."
+    )
+    record: bool = Field(True, description="Keep a record of every answered row.")
+    records: Path = Field(Path(".hansang/records"), description="Folder of the prediction record.")
+    record_on_full: Literal["continue", "stop"] = Field(
+        "continue", description="When the record cannot be written: answer on and count the loss, or answer 503."
+    )
+    record_durability: Literal["process", "sync"] = Field(
+        "process", description="process: survives a killed process; sync: fsync per write, survives power loss."
+    )
+    record_body_limit: int = Field(65536, ge=256, description="Larger inputs and outputs are recorded by their hash.")
+    max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_header: int = Field(32 * 1024, ge=1024, description="Largest request header.")
+    max_rows: int = Field(4096, ge=1, description="Most rows in the service at once; more are answered 503.")
+    max_connections: int = Field(4096, ge=1, description="Most open connections of a worker; more are answered 503.")
+    header_timeout: float = Field(10.0, gt=0, description="Time to send a request's header.")
+    body_timeout: float = Field(30.0, gt=0, description="Time to send a request's body.")
+    keep_alive: float = Field(75.0, gt=0, description="Time after which an idle connection is closed.")
+    drain_timeout: float = Field(30.0, ge=0, description="Time for accepted requests to be answered after SIGTERM.")
+    stuck_after: float = Field(30.0, gt=0, description="A model call that runs longer makes /readyz fail.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the log.")
+    access_log: bool = Field(False, description="Log a line for each request that is not a prediction.")
+
+    @field_validator("trust", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the project's files under the environment."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            TomlConfigSettingsSource(settings_cls),
+            PyprojectTomlConfigSettingsSource(settings_cls),
+        )
+
+    def trusts(self, *names: str) -> bool:
+        """Say whether one of a model's names stands in `trust`."""
+        return "*" in self.trust or any(name in self.trust for name in names)
+
+
+def load_settings(kind: type[SomeSettings], **given: Any) -> SomeSettings:
+    """Read settings of this class; a wrong value is a `SettingsError` that names its variable."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        prefix = str(kind.model_config.get("env_prefix", ""))
+        lines = [
+            f"  {prefix.upper()}{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            + ("" if fault["type"] == "missing" else f", got {fault['input']!r}")
+            for fault in error.errors()
+        ]
+        raise SettingsError(f"wrong settings ({kind.__name__}):\n" + "\n".join(lines)) from error
