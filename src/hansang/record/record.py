@@ -1,0 +1,270 @@
+"""The recorder: every answered row is in the record before its answer leaves, or its loss is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from hansang.errors import RecordError
+from hansang.record.frame import encode
+from hansang.record.rows import Rows
+from hansang.record.segment import FULL, OpenSegment, create_segment, list_segments, spool_folder
+
+WAKE = "wake"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a segment is closed, and the size in bytes above which a body is kept as its hash only."""
+
+    rows: int = 50_000
+    bytes: int = 64 * 1024 * 1024
+    seconds: float = 60.0
+    body: int = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the record says to metrics and readiness.
+
+    `rows`, `bytes` and `lost` (rows by reason) are of this process since its start; rows that cannot be read back are
+    counted for the whole folder. `spool_bytes` and `spool_segments` wait to become Parquet, `oldest` is the time of
+    the first of them in seconds since the epoch. `failing` is the last write's error, empty when it went well.
+    """
+
+    rows: int
+    bytes: int
+    lost: Mapping[str, int]
+    spool_bytes: int
+    spool_segments: int
+    oldest: float | None
+    failing: str
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Appends answered rows to a spool under `folder`; entered, it also looks after the compactor.
+
+    A row whose `write` returned survives the death of this process (`durability="cache"`), with `"sync"` also a power
+    loss, at the price of one fdatasync a turn. When the disk is full or fails, `on_full="continue"` counts the rows
+    as lost and lets the answers go on; `"stop"` raises `RecordError`, so that nothing is answered unrecorded.
+
+    `write` works without entering; then nothing turns the segments into Parquet until somebody else runs the
+    compactor. Leaving closes the segment and gives the compactor `patience` seconds to finish.
+    """
+
+    folder: Path
+    limits: Limits = field(default_factory=Limits)
+    durability: Literal["cache", "sync"] = "cache"
+    on_full: Literal["continue", "stop"] = "continue"
+    compact: bool = True
+    patience: float = 10.0
+    clock: Callable[[], float] = time.monotonic
+    lost: Counter[str] = field(default_factory=Counter, init=False)
+    rows_written: int = field(default=0, init=False)
+    bytes_written: int = field(default=0, init=False)
+    failing: str = field(default="", init=False)
+    _segment: OpenSegment | None = field(default=None, init=False)
+    _compactor: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
+
+    # --- writing ---
+
+    def write(self, groups: Sequence[Rows]) -> None:
+        """Append the rows of one turn, all or none.
+
+        Raises `RecordError` when the groups are not well formed, and with `on_full="stop"` when the disk refuses.
+        """
+        if not groups:
+            return
+        try:
+            segment = self._segment or self._open(groups)
+            if segment.hour != int(groups[0].time // 3600) or self._is_due(segment):
+                self.roll()
+                segment = self._open(groups)
+            frame, rows = encode(segment.sync, segment.rows, groups, self.limits.body)
+            segment.append(frame, rows, sync=self.durability == "sync")
+        except OSError as error:
+            self._refuse(groups, error)
+        else:
+            self.rows_written += rows
+            self.bytes_written += len(frame)
+            self.failing = ""
+
+    def tick(self) -> None:
+        """Close the segment when it is due; entered on an event loop, the recorder calls this by itself."""
+        self._timer = None
+        segment = self._segment
+        if segment is None:
+            return
+        if self._is_due(segment):
+            self.roll()
+        else:
+            self._watch(segment)
+
+    def roll(self) -> None:
+        """Close the segment that is open, whatever its age, and hand it to the compactor."""
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            segment.finish(sync=self.durability == "sync")
+        except FileNotFoundError:
+            self.lost["segment removed"] += segment.rows
+        except OSError as error:  # the rows are in the file; without a lock it counts as left by a dead writer
+            self.failing = describe(error)
+        self._wake()
+
+    def stats(self) -> Stats:
+        """Look at the counters and at the spool; costs a directory listing."""
+        segments = list_segments(self.folder, ".open", ".closed")
+        lost = self.lost + lost_in(self.folder)
+        size = sum(size_of(path) for path in segments)
+        oldest = segment_time(segments[0]) if segments else None
+        return Stats(self.rows_written, self.bytes_written, dict(lost), size, len(segments), oldest, self.failing)
+
+    def _open(self, groups: Sequence[Rows]) -> OpenSegment:
+        """Open a new segment for rows of this time."""
+        segment = create_segment(
+            spool_folder(self.folder), groups[0].time, since=self.clock(), sync=self.durability == "sync"
+        )
+        self._segment = segment
+        self._watch(segment)
+        return segment
+
+    def _is_due(self, segment: OpenSegment) -> bool:
+        limits = self.limits
+        return (
+            segment.rows >= limits.rows
+            or segment.size >= limits.bytes
+            or self.clock() - segment.since >= limits.seconds
+        )
+
+    def _watch(self, segment: OpenSegment) -> None:
+        """Have the segment closed at its age even when no more rows come."""
+        if self._loop is not None:
+            rest = segment.since + self.limits.seconds - self.clock()
+            self._timer = self._loop.call_later(max(rest, 0.001), self.tick)
+
+    def _refuse(self, groups: Sequence[Rows], error: OSError) -> None:
+        """Count the rows as lost, or refuse to answer them."""
+        self.failing = describe(error)
+        if self.on_full == "stop":
+            raise RecordError(f"the record cannot be written: {self.failing}") from error
+        rows = sum(len(group.ids) for group in groups)
+        if error.errno in FULL:
+            self.lost["disk full"] += rows
+        else:
+            self.lost["write error"] += rows
+            self.roll()
+
+    # --- the compactor ---
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._wake()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.roll()
+        self._loop = None
+        compactor, self._compactor = self._compactor, None
+        if compactor is not None:
+            assert compactor.stdin is not None  # it was started with a pipe
+            compactor.stdin.close()
+            await asyncio.to_thread(wait, compactor, self.patience)
+
+    def _wake(self) -> None:
+        """Tell the folder's compactor that there is work, and start it when there is none.
+
+        The compactor of a folder is whichever process listens on its FIFO; it belongs to one recorder, serves all,
+        and ends when its owner does. The next recorder that finds nobody listening starts the next one.
+        """
+        if self._loop is None or not self.compact:
+            return
+        try:
+            if not nudge(self.folder) and (self._compactor is None or self._compactor.poll() is not None):
+                self._compactor = start_compactor(self.folder)
+        except OSError as error:
+            self.failing = f"the compactor cannot be started: {describe(error)}"
+
+
+def describe(error: OSError) -> str:
+    """Say what the system refused."""
+    return f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
+
+
+def nudge(folder: Path) -> bool:
+    """Wake the compactor of a record; False when nobody listens."""
+    try:
+        descriptor = os.open(folder / WAKE, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ENXIO, errno.ENOENT}:
+            return False
+        raise
+    try:
+        os.write(descriptor, b"\n")
+    except BlockingIOError:
+        pass  # so many wakes wait already that it will look
+    except BrokenPipeError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def start_compactor(folder: Path) -> subprocess.Popen[bytes]:
+    """Start the process that turns segments into Parquet, in a session of its own so that Ctrl-C does not reach it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "hansang.record.compact", str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for a process to end; it goes on by itself when it takes longer."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.returncode = 0  # nobody will wait for it any more; it ends by itself
+
+
+def size_of(path: Path) -> int:
+    """Give the size of a segment, 0 when it is gone by now."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def segment_time(path: Path) -> float:
+    """Read the time of a segment's first row from its name."""
+    stamp = time.strptime(path.name.partition("-")[0] + "+0000", "%Y%m%dT%H%M%S%z")
+    return calendar.timegm(stamp)
+
+
+def lost_in(folder: Path) -> Counter[str]:
+    """Count the rows of this record that could not be read back; the segments are kept under `corrupt`."""
+    rows = 0
+    for path in (folder / "corrupt").glob("*.corrupt"):
+        rows += int(path.suffixes[-2].removeprefix("."))
+    return Counter({"corrupt frame": rows} if rows else {})
