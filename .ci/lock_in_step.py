@@ -43,6 +43,7 @@ def faults(requirements: list[Requirement], lock: str) -> list[str]:
 
 
 def main() -> None:
+    """End with status 1 and the differences, if there are any."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     found = faults(wanted(project), (ROOT / "requirements.lock").read_text())
     if found:
