@@ -175,14 +175,18 @@ class Damage:
 
 @dataclass(slots=True)
 class Frames:
-    """The payloads of all whole frames in `data` from `start`; `damage` is complete when the walk is."""
+    """The places in `data` where the payloads of whole frames start; `damage` is complete when the walk is.
 
-    data: memoryview
+    A `closed` segment has no torn end: what is left over there is damage, at least one row.
+    """
+
+    data: bytes
     sync: bytes
     start: int = 0
+    closed: bool = False
     damage: Damage = field(default_factory=Damage)
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[int]:
         """Walk from frame to frame; after a fault go on at the next frame whose checksum holds."""
         data, sync, size = self.data, self.sync, len(self.data)
         at = self.start
@@ -190,11 +194,12 @@ class Frames:
         while at < size:
             end = frame_end(data, sync, at)
             if end:
-                payload = data[at + FRAME.size : end]
-                rows, before, _ = PAYLOAD.unpack_from(payload)
-                self.lose(before - seen)
+                at += FRAME.size
+                rows, before, _ = PAYLOAD.unpack_from(data, at)
+                if before > seen:
+                    self.lose(before - seen)
                 seen = before + rows
-                yield payload
+                yield at
                 at = end
                 continue
             following = next_frame(data, sync, at + 1)
@@ -204,9 +209,8 @@ class Frames:
 
     def lose(self, rows: int) -> None:
         """Count the rows missing before a frame; the frames are numbered by rows, so the count is exact."""
-        if rows > 0:
-            self.damage.frames += 1
-            self.damage.rows += rows
+        self.damage.frames += 1
+        self.damage.rows += rows
 
     def cut(self, at: int) -> None:
         """Count what is left at the end: a torn frame was never acknowledged, a whole one with a bad sum was."""
@@ -218,10 +222,13 @@ class Frames:
                 break
             self.lose(min(max(rows, 1), 1 + length // ID_SIZE))
             at += FRAME.size + length
-        self.damage.torn_bytes += size - at
+        if at < size:
+            self.damage.torn_bytes += size - at
+            if self.closed:
+                self.lose(1)
 
 
-def frame_end(data: memoryview, sync: bytes, at: int) -> int:
+def frame_end(data: bytes, sync: bytes, at: int) -> int:
     """Give the end of the frame that starts here, 0 when there is no whole frame with the right checksum."""
     if len(data) - at < FRAME.size + PAYLOAD.size:
         return 0
@@ -229,14 +236,13 @@ def frame_end(data: memoryview, sync: bytes, at: int) -> int:
     end: int = at + FRAME.size + length
     if found != sync or length < PAYLOAD.size or end > len(data):
         return 0
-    return end if zlib.crc32(data[at + FRAME.size : end]) == crc else 0
+    return end if zlib.crc32(memoryview(data)[at + FRAME.size : end]) == crc else 0
 
 
-def next_frame(data: memoryview, sync: bytes, at: int) -> int:
+def next_frame(data: bytes, sync: bytes, at: int) -> int:
     """Give the start of the next good frame, or the end of the data."""
-    whole = data.obj if isinstance(data.obj, bytes) else bytes(data)
     while True:
-        at = whole.find(sync, at)
+        at = data.find(sync, at)
         if at < 0:
             return len(data)
         if frame_end(data, sync, at):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import calendar
 import errno
 import os
 import subprocess
@@ -19,7 +18,7 @@ from typing import Literal, Self
 from hansang.errors import RecordError
 from hansang.record.frame import encode
 from hansang.record.rows import Rows
-from hansang.record.segment import FULL, OpenSegment, create_segment, list_segments, spool_folder
+from hansang.record.segment import FULL, OpenSegment, create_segment, list_segments, segment_time, spool_folder
 
 WAKE = "wake"
 
@@ -254,12 +253,6 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def segment_time(path: Path) -> float:
-    """Read the time of a segment's first row from its name."""
-    stamp = time.strptime(path.name.partition("-")[0] + "+0000", "%Y%m%dT%H%M%S%z")
-    return calendar.timegm(stamp)
 
 
 def lost_in(folder: Path) -> Counter[str]:

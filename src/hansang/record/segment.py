@@ -10,6 +10,7 @@ which file of the record it becomes.
 
 from __future__ import annotations
 
+import calendar
 import errno
 import fcntl
 import os
@@ -21,7 +22,7 @@ from struct import Struct
 from zlib import crc32
 
 from hansang.errors import RecordError
-from hansang.record.frame import Frames, last_frame
+from hansang.record.frame import Damage, Frames, last_frame
 
 HEADER = Struct("<8sIId8sI")
 MAGIC = b"hansang\n"
@@ -113,19 +114,35 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_segment(data: bytes, name: str) -> Frames:
-    """Give the frames of a segment's bytes.
+def read_segment(data: bytes, name: str, *, closed: bool = False) -> Frames:
+    """Give the frames of a segment's bytes; a damaged header leaves none and counts as at least one lost row.
 
-    Raises `RecordError` when the header is damaged or of a version that this Hansang does not know.
+    Raises `RecordError` when the segment is of a version that this Hansang does not know.
     """
-    if len(data) < HEADER.size:
-        raise RecordError(f"segment {name} has no header: {len(data)} of {HEADER.size} bytes")
-    magic, version, size, _, sync, crc = HEADER.unpack_from(data)
-    if magic != MAGIC or crc32(data[: HEADER.size - 4]) != crc:
-        raise RecordError(f"segment {name} has a damaged header")
-    if version != VERSION:
-        raise RecordError(f"segment {name} is of version {version}; this Hansang reads version {VERSION}")
-    return Frames(memoryview(data), sync, size)
+    if len(data) >= HEADER.size:
+        magic, version, size, _, sync, crc = HEADER.unpack_from(data)
+        if magic == MAGIC and crc32(data[: HEADER.size - 4]) == crc:
+            if version != VERSION:
+                raise RecordError(f"segment {name} is of version {version}; this Hansang reads version {VERSION}")
+            return Frames(data, sync, size, closed)
+    return Frames(data, b"", len(data), closed, Damage(frames=1, rows=1) if data else Damage())
+
+
+def segment_time(path: Path) -> float:
+    """Read the time of a segment's first row from its name."""
+    return calendar.timegm(time.strptime(path.name.partition("-")[0], "%Y%m%dT%H%M%S"))
+
+
+def segment_writer(path: Path) -> int:
+    """Read the process that writes a segment from its name."""
+    return int(path.name.split("-")[1])
+
+
+def parquet_path(folder: Path, segment: Path) -> Path:
+    """Give the file that a segment becomes: always the same one, so that doing it twice overwrites itself."""
+    name = segment.stem
+    hour = f"dt={name[0:4]}-{name[4:6]}-{name[6:11]}"
+    return folder / "predictions" / hour / f"{name}.parquet"
 
 
 def list_segments(folder: Path, *suffixes: str) -> list[Path]:
