@@ -1,0 +1,87 @@
+"""Any other registry that mlflow's own client reads: PostgreSQL, MySQL, Databricks; needs hansang[mlflow]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hansang.errors import ModelError, RegistryUnavailable
+from hansang.extras import require
+from hansang.models.registry import ModelVersion, Reference, not_found
+
+
+class ClientRegistry:
+    """The registry behind a URI that only mlflow understands."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def find(self, reference: Reference) -> ModelVersion:
+        """Look up what a reference means now."""
+        mlflow: Any = require("mlflow", "mlflow", f"the registry {self.uri.partition(':')[0]}:")
+        try:
+            client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            if reference.kind == "id":
+                return logged(client.get_logged_model(reference.value))
+            if reference.kind == "run":
+                return from_run(client, reference)
+            return registered(client, reference)
+        except ModelError:
+            raise
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise missing(client, reference) from error
+            raise self._down(error) from error
+        except Exception as error:  # database drivers raise what they like
+            raise self._down(error) from error
+
+    def _down(self, error: Exception) -> RegistryUnavailable:
+        scheme = self.uri.partition(":")[0]
+        text = str(error).partition("\n")[0]
+        return RegistryUnavailable(f"the {scheme} registry cannot be read: {text}; check MLFLOW_TRACKING_URI")
+
+
+def registered(client: Any, reference: Reference) -> ModelVersion:
+    """Find a registered version by alias, number or as the latest."""
+    name = reference.name
+    if reference.kind == "alias":
+        found = client.get_model_version_by_alias(name, reference.value)
+    elif reference.kind == "version":
+        found = client.get_model_version(name, reference.value)
+    else:
+        versions = client.search_model_versions(f"name='{name}'")
+        if not versions:
+            raise missing(client, reference)
+        found = max(versions, key=lambda version: int(version.version))
+    location = client.get_model_version_download_uri(name, found.version)
+    source = found.source or ""
+    model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
+    return ModelVersion(name, str(found.version), location, model_id, found.run_id or None, tuple(found.aliases))
+
+
+def logged(found: Any) -> ModelVersion:
+    """Read a logged model."""
+    return ModelVersion(
+        found.name, found.model_id, found.artifact_location, found.model_id, found.source_run_id or None
+    )
+
+
+def from_run(client: Any, reference: Reference) -> ModelVersion:
+    """Find a model that a run logged."""
+    run = client.get_run(reference.name)
+    outputs = getattr(run.outputs, "model_outputs", None) or []
+    for output in reversed(outputs):
+        found = client.get_logged_model(output.model_id)
+        if found.name == reference.value:
+            return logged(found)
+    location = f"{run.info.artifact_uri}/{reference.value}"
+    return ModelVersion(reference.value.split("/")[-1], reference.name, location, None, reference.name)
+
+
+def missing(client: Any, reference: Reference) -> ModelError:
+    """Find out what exists, for the error's text."""
+    models = {model.name: model for model in client.search_registered_models()}
+    model = models.get(reference.name)
+    if model is None:
+        return not_found(reference, models)
+    versions = [str(found.version) for found in client.search_model_versions(f"name='{reference.name}'")]
+    return not_found(reference, (), {alias: str(version) for alias, version in model.aliases.items()}, versions)
