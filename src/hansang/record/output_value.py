@@ -51,7 +51,8 @@ def field_starts(text: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.nda
 def number_ends(text: np.ndarray, found: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Give where each number ends: at the next comma or bracket, or with its row."""
     marks = np.append(np.flatnonzero(ENDS[text]), len(text))
-    return np.minimum(marks[np.searchsorted(marks, found)], ends)
+    nearest: np.ndarray = np.minimum(marks[np.searchsorted(marks, found)], ends)
+    return nearest
 
 
 def parse(data: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
