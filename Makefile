@@ -44,6 +44,8 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/demo.py examples/bikes .ci/lock_in_step.py
+	$(BIN)/mypy examples/faces
 	$(BIN)/python .ci/lock_in_step.py
 
 bench: install

@@ -8,6 +8,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?P<rest>.*(?:\n .*)*)", re.MULTILINE)
 
 
-def wanted(project: dict) -> list[Requirement]:
+def wanted(project: dict[str, Any]) -> list[Requirement]:
     """Give the requirements of the core, of every extra and of the development group."""
     table = project["project"]
     lists = [table["dependencies"], *table["optional-dependencies"].values(), project["dependency-groups"]["dev"]]
@@ -25,7 +26,7 @@ def wanted(project: dict) -> list[Requirement]:
 
 def faults(requirements: list[Requirement], lock: str) -> list[str]:
     """Say in what the lock differs from the requirements."""
-    pins: dict[str, list[re.Match]] = {}
+    pins: dict[str, list[re.Match[str]]] = {}
     for pin in PIN.finditer(lock):
         pins.setdefault(canonicalize_name(pin["name"]), []).append(pin)
     found = []
