@@ -225,7 +225,7 @@ async def ask(port: int, hours: list[dict[str, Any]]) -> list[Answer]:
 
 def recorded(expected: int) -> int:
     """Give how many answers the prediction record holds, waiting a little for the last ones to be filed."""
-    query = "select count(*) as answered from records where role = 'live' and status = 200 and endpoint = '/predict'"
+    query = "select count(*) as answered from predictions where role = 'live' and status = 200"
     count, until = 0, time.monotonic() + 20
     while count < expected and time.monotonic() < until:
         done = subprocess.run(
@@ -238,7 +238,7 @@ def recorded(expected: int) -> int:
         )
         if done.returncode:
             raise Failed(f"the record cannot be read:\n{done.stderr}")
-        count = int(json.loads(done.stdout)[0]["answered"])
+        count = int(json.loads(done.stdout)["answered"])
     return count
 
 
