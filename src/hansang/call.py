@@ -36,7 +36,7 @@ class Call:
     id: str = ""
     row: int = 0
     deadline: float | None = None
-    headers: Mapping[str, str] = NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
     key: str | None = None
     request_id: str | None = None
     gone: bool = False
