@@ -3,7 +3,7 @@
     make demo            stays up afterwards
     make demo ONCE=1     ends by itself, with status 1 if anything was wrong
 
-All files go to `.demo/` in the project's folder, which is emptied first.
+All files go to `.demo/` in the project's folder (`--folder` names another), which is emptied first.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 EXAMPLES = Path(__file__).resolve().parent
-WORK = EXAMPLES.parent / ".demo"
+FOLDER = EXAMPLES.parent / ".demo"
+LOCK, LOG = Path("demo.lock"), Path("server.log")
 BIKES = EXAMPLES / "bikes"
 HANSANG = Path(sys.executable).with_name("hansang")
 LAST_DAY, NEXT_DAYS = 180, 30
@@ -85,35 +86,31 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def work_folder() -> Iterator[None]:
-    """Empty the demo's folder and keep a second demo out of it."""
-    WORK.mkdir(exist_ok=True)
-    with (WORK / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Failed(f"another demo is running in {WORK}; stop it with Ctrl-C") from None
-        for path in WORK.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()
-        yield
+def emptied(folder: Path) -> Iterator[None]:
+    """Work in a folder that is emptied first; keep a second demo out of it, and this one out of other people's."""
+    folder.mkdir(exist_ok=True)
+    with chdir(folder):
+        if any(Path().iterdir()) and not LOCK.exists():
+            raise Failed(f"{folder} holds something else than a demo; name another folder")
+        with LOCK.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failed(f"another demo is running in {folder}; stop it with Ctrl-C") from None
+            for path in Path().iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path != LOCK:
+                    path.unlink()
+            yield
 
 
-def train() -> None:
-    with console.status("training and registering the model"):
-        done = subprocess.run(
-            [sys.executable, BIKES / "train.py"],
-            cwd=WORK,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def finished(*command: str | Path) -> str:
+    """Run a command to its end and give what it printed."""
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failed(f"training failed:\n{done.stderr}")
-    console.print(done.stdout.strip())
+        raise Failed(f"{Path(command[0]).name} {command[1]} ended with status {done.returncode}:\n{done.stderr}")
+    return done.stdout.strip()
 
 
 def free_port(wanted: int = 8000) -> int:
@@ -132,25 +129,19 @@ def free_port(wanted: int = 8000) -> int:
 @contextmanager
 def served(port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run the service until the block ends, then let it drain."""
-    log = WORK / "server.log"
     command: list[str | Path] = [HANSANG, "serve", BIKES / "service.py", "--port", str(port)]
-    with log.open("wb") as out:
+    with LOG.open("wb") as out:
+        # A session of its own: Ctrl-C in the terminal ends the demo, and the demo ends the server.
         server = subprocess.Popen(
-            command,
-            cwd=WORK,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
+            command, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
     try:
         started = time.perf_counter()
         while not ready(port):
             if server.poll() is not None:
-                raise Failed(f"the server ended with status {server.returncode}:\n{log.read_text()}")
+                raise Failed(f"the server ended with status {server.returncode}:\n{LOG.read_text()}")
             if time.perf_counter() - started > 60:
-                raise Failed(f"the server is not ready after 60 s:\n{log.read_text()}")
+                raise Failed(f"the server is not ready after 60 s:\n{LOG.read_text()}")
             time.sleep(0.05)
         console.print(f"serving models:/bikes@champion, ready after {time.perf_counter() - started:.1f} s")
         yield server
@@ -223,23 +214,10 @@ async def ask(port: int, hours: list[dict[str, Any]]) -> list[Answer]:
     return answers
 
 
-def recorded(expected: int) -> int:
-    """Give how many answers the prediction record holds, waiting a little for the last ones to be filed."""
-    query = "select count(*) as answered from predictions where role = 'live' and status = 200"
-    count, until = 0, time.monotonic() + 20
-    while count < expected and time.monotonic() < until:
-        done = subprocess.run(
-            [HANSANG, "records", "sql", query, "--json"],
-            cwd=WORK,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise Failed(f"the record cannot be read:\n{done.stderr}")
-        count = int(json.loads(done.stdout)["answered"])
-    return count
+def recorded() -> int:
+    """Give how many answers the prediction record holds, asked as a user asks."""
+    query = "select count(*) as answers from predictions where role = 'live' and status = 200"
+    return int(json.loads(finished(HANSANG, "records", "sql", query, "--json"))["answers"])
 
 
 def mean_error(answers: list[Answer], last_day: int) -> float:
@@ -286,41 +264,41 @@ def stay(port: int, server: subprocess.Popen[bytes]) -> None:
         ("/metadata", "who answers"),
     ):
         console.print(f"  {address}{path:<12} {what}")
-    console.print(f"  cd {WORK.name} && ../.venv/bin/hansang records tail")
+    console.print(f"  cd {os.path.relpath(Path.cwd(), EXAMPLES.parent)} && {HANSANG} records tail", soft_wrap=True)
     console.print("Ctrl-C ends the demo")
-    if server.wait():
-        raise Failed(f"the server ended with status {server.returncode}; see {WORK / 'server.log'}")
+    server.wait()
+    raise Failed(f"the server ended with status {server.returncode}:\n{LOG.read_text()}")
 
 
 def run(once: bool) -> None:
-    with work_folder():
-        train()
-        port = free_port()
-        with served(port) as server:
-            hours = real_hours()
-            rows, count = batches(port)
-            started = time.perf_counter()
-            answers = asyncio.run(ask(port, hours))
-            seconds = time.perf_counter() - started
-            rows_after, count_after = batches(port)
-            with console.status("reading the record"):
-                records = recorded(sum(answer.status == 200 for answer in answers))
-            wrong = report(answers, (rows_after - rows) / max(1.0, count_after - count), records, seconds)
-            if wrong:
-                raise Failed("\n".join(wrong))
-            if not once:
-                stay(port, server)
-        if once and server.returncode:
-            raise Failed(f"the server ended with status {server.returncode} after SIGTERM; see {WORK / 'server.log'}")
+    with console.status("training and registering the model"):
+        console.print(finished(sys.executable, BIKES / "train.py"))
+    port = free_port()
+    with served(port) as server:
+        hours = real_hours()
+        rows, count = batches(port)
+        started = time.perf_counter()
+        answers = asyncio.run(ask(port, hours))
+        seconds = time.perf_counter() - started
+        rows_after, count_after = batches(port)
+        wrong = report(answers, (rows_after - rows) / max(1.0, count_after - count), recorded(), seconds)
+        if wrong:
+            raise Failed("\n".join(wrong))
+        if not once:
+            stay(port, server)
+    if server.returncode:
+        raise Failed(f"the server ended with status {server.returncode} after SIGTERM:\n{LOG.read_text()}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train, register, serve and ask a real model.")
     parser.add_argument("--once", action="store_true", help="end after the table")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="work here; emptied first (default: .demo)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit, so that the server is stopped too
     try:
-        run(options.once)
+        with emptied(options.folder):
+            run(options.once)
     except Failed as error:
         console.print(f"[red]demo failed:[/red] {error}", soft_wrap=True)
         sys.exit(1)
