@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings
 
 from hansang.errors import SchemaError, UsageError
 from hansang.extras import require
+from hansang.graph import Chain, Lifetime, Node, as_node, walk
 from hansang.metrics import Metrics
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
-from hansang.node import Chain, Lifetime, Node, as_node, walk
 from hansang.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ class Service:
 
     def endpoint(self, path: str, graph: Node | Callable[..., Any], **route: Unpack[Route]) -> Endpoint:
         """Add a prediction route with a graph and schemas of its own; see `Endpoint` for the options."""
+        if "_app" in vars(self):
+            raise UsageError("add endpoints before service.app is used; the application is built from them")
         if not path.startswith("/"):
             raise UsageError(f"the path {path!r} of an endpoint must start with /")
         if any(other.path == path for other in self.endpoints):
@@ -195,6 +197,10 @@ class Service:
     @cached_property
     def _app(self) -> Any:
         return require("hansang.server.app", "").make_app(self)
+
+    def lifespan(self, app: object) -> AbstractAsyncContextManager[Any]:
+        """Start and stop the service with an application that mounts it: `FastAPI(lifespan=service.lifespan)`."""
+        return self.app.router.lifespan_context(self.app)
 
     def load(self, settings: Settings | None = None) -> None:
         """Load the models and check the schemas; does nothing the second time.

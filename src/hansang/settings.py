@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     record_on_full: Literal["continue", "stop"] = Field(
         "continue", description="When the record cannot be written: answer on and count the loss, or answer 503."
     )
-    record_durability: Literal["process", "sync"] = Field(
-        "process", description="process: survives a killed process; sync: fsync per write, survives power loss."
+    record_durability: Literal["cache", "sync"] = Field(
+        "cache", description="cache: survives a killed process; sync: fsync per write, survives power loss."
     )
     record_body_limit: int = Field(65536, ge=256, description="Larger inputs and outputs are recorded by their hash.")
     max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body.")

@@ -13,9 +13,9 @@ from typing import Any
 from hansang.batch import Batch
 from hansang.call import Call, Step
 from hansang.errors import CallerLeft, DeadlineExceeded, ModelFailed, Overloaded, Problem
+from hansang.graph import pass_on
 from hansang.models.cost import Cost
 from hansang.models.lanes import Lanes, ThreadLanes
-from hansang.node import pass_on
 
 Predict = Callable[[Batch], Batch]
 

@@ -13,11 +13,12 @@ from typing import Any
 from hansang.batch import Batch
 from hansang.call import Step
 from hansang.errors import ModelError
+from hansang.graph import Node
 from hansang.metrics import SIZES, Metrics
+from hansang.models.artifact import Artifact
 from hansang.models.batcher import Batcher, Limits
 from hansang.models.runtime import Runtime, function_runtime, load_runtime
-from hansang.models.uri import Artifact, resolve
-from hansang.node import Node
+from hansang.models.uri import resolve
 from hansang.settings import Settings
 
 log = logging.getLogger("hansang")

@@ -136,7 +136,7 @@ async def pass_on(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Ba
 async def settle(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Batch:
     """Run a graph so that whatever happens every row has an outcome: what the graph raises fails all its rows."""
     try:
-        answers = await node(batch)
+        answers = await pass_on(node, batch)
     except Problem as error:
         return batch.fail(error)
     except Exception as error:

@@ -1,0 +1,5 @@
+"""The command `hansang`: one group of commands a file, thin."""
+
+from hansang.cli.main import main
+
+__all__ = ["main"]

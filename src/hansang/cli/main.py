@@ -1,0 +1,48 @@
+"""Puts the commands together; ends with status 0, 1 (failed) or 2 (usage)."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from hansang import __version__
+from hansang.cli.records import app as records
+from hansang.cli.serve import serve
+from hansang.errors import HansangError, UsageError
+
+app = typer.Typer(
+    name="hansang",
+    help="From a trained model to a production service that stays good.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(serve)
+app.add_typer(records, name="records")
+
+
+def show_version(value: bool) -> None:
+    """Print the version and end."""
+    if value:
+        typer.echo(f"hansang {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """From a trained model to a production service that stays good."""
+
+
+def main() -> None:
+    """Run a command; an error is one line on stderr, not a traceback."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except HansangError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""Whether this process lives, and whether it can predict: shown by a real prediction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hansang.batch import Batch
+from hansang.errors import Problem
+from hansang.graph import settle
+
+if TYPE_CHECKING:
+    from hansang.server.serving import Serving
+    from hansang.server.turn import Turn
+
+log = logging.getLogger("hansang")
+
+FRESH = 1.0
+PATIENCE = 2.0
+
+
+class Readiness:
+    """Answers `/readyz`: predicts every endpoint's example row, at most once a second.
+
+    Not ready while starting or draining, when a model call has been running for longer than `stuck_after`, when a
+    prediction fails or takes longer than two seconds, and when the record must not lose rows but cannot be written.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self._report: dict[str, Any] = {}
+        self._at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def report(self) -> dict[str, Any]:
+        """Give `ready` and, by name, what was checked; `ok` or what is wrong."""
+        serving = self.serving
+        if serving.state != "ready":
+            return {"ready": False, "state": serving.state, "checks": {}}
+        async with self._lock:
+            now = asyncio.get_running_loop().time()
+            if now - self._at > FRESH:
+                self._report = await self._check()
+                self._at = asyncio.get_running_loop().time()
+        return self._report
+
+    async def _check(self) -> dict[str, Any]:
+        checks: dict[str, str] = {}
+        for model in self.serving.service.models:
+            loaded = model.loaded
+            if loaded.batcher.stuck(self.serving.settings.stuck_after):
+                checks[f"model {loaded.name}"] = "a call has been running for too long"
+        for path, turn in self.serving.turns.items():
+            if not any(f"model {model.loaded.name}" in checks for model in turn.endpoint.models):
+                checks[f"endpoint {path}"] = await predict_example(turn)
+        if self.serving.recorder is not None:
+            stats = self.serving.recorder.stats()
+            lost = sum(stats.lost.values())
+            checks["record"] = stats.failing or (f"ok, {lost} rows lost" if lost else "ok")
+        stops = self.serving.settings.record_on_full == "stop"
+        good = all(text.startswith("ok") for name, text in checks.items() if name != "record" or stops)
+        return {"ready": good, "state": "ready" if good else "failing", "checks": checks}
+
+
+async def predict_example(turn: Turn) -> str:
+    """Send the endpoint's example row through its graph, past the record."""
+    sample = turn.endpoint.sample()
+    if sample is None:
+        return "ok, loaded; it has no example row to predict"
+    try:
+        row = sample if turn.endpoint.declared else turn.codec.values(sample)
+        async with asyncio.timeout(PATIENCE):
+            answers = await settle(turn.endpoint.graph, Batch([row]))
+        outcome = answers.rows[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        turn.codec.encode(outcome)
+    except TimeoutError:
+        return f"no prediction within {PATIENCE:.0f} s"
+    except Problem as error:
+        log.error("the example of %s fails: %s", turn.endpoint.path, error, exc_info=error.__cause__)
+        return f"the example row fails: {error.detail if error.public else type(error).__name__}"
+    except Exception as error:
+        log.exception("the example of %s fails", turn.endpoint.path)
+        return f"the example row fails: {type(error).__name__}"
+    return "ok"

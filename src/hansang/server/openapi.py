@@ -1,0 +1,147 @@
+"""The OpenAPI document: what the prediction routes take and give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from pydantic import TypeAdapter
+
+from hansang.service import Endpoint, Service
+
+if TYPE_CHECKING:
+    from hansang.server.codec import Codec
+
+REF = "#/components/schemas/{model}"
+
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["loc", "type", "msg"],
+                "properties": {
+                    "loc": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+                    "type": {"type": "string"},
+                    "msg": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+PROBLEMS = {
+    400: "The body cannot be read",
+    413: "The body is too large",
+    415: "The content type is not read here",
+    422: "A row does not fit the schema",
+    500: "The model failed",
+    503: "Overloaded, starting or draining; see Retry-After",
+    504: "The deadline passed",
+}
+HEADERS = {
+    "x-prediction-id": {"schema": {"type": "string", "format": "uuid"}, "description": "Names the prediction."},
+    "x-model-version": {"schema": {"type": "string"}, "description": "The versions of the models that answered."},
+}
+
+
+def describe(app: FastAPI, service: Service) -> None:
+    """Make the application's OpenAPI document say what the models say, once they are loaded."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        fresh = app.openapi_schema is None
+        document = plain()
+        serving = getattr(app.state, "serving", None)
+        if not fresh or serving is None:
+            return document
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = PROBLEM_SCHEMA
+        for endpoint in service.endpoints:
+            turn = serving.turns.get(endpoint.path)
+            if turn is not None and not endpoint.declared:
+                document["paths"][endpoint.path] = {"post": operation(endpoint, turn.codec, schemas)}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Describe one prediction route."""
+    row = component(codec.input, schemas, f"{endpoint.name}-row", "validation")
+    answer: dict[str, Any] = {}
+    if codec.output is not None:
+        answer = component(codec.output, schemas, f"{endpoint.name}-prediction", "serialization")
+    failed = {"type": "object", "properties": {"error": {"$ref": REF.format(model="Problem")}}, "required": ["error"]}
+    one_or_many = {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]}
+    answers = {"oneOf": [answer, {"type": "array", "items": answer}]} if answer else {}
+    mixed = {"type": "array", "items": {"anyOf": [answer, failed]}}
+    content: dict[str, Any] = {"schema": one_or_many}
+    sample = endpoint.sample()
+    if sample is not None and not codec.uploads:
+        content["examples"] = {"one": {"value": sample}, "many": {"value": [sample, sample]}}
+    problem = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
+    request = {"application/json": content}
+    if codec.uploads:
+        request = {"multipart/form-data": {"schema": form_schema(codec)}, "application/json": content}
+    return {
+        "operationId": endpoint.name,
+        "summary": "Predict one row (an object) or many (an array)",
+        "description": endpoint.description,
+        "tags": ["predictions"],
+        "parameters": [
+            parameter("x-request-id", {"type": "string", "maxLength": 200}, "Comes back with the answer."),
+            parameter("x-deadline-ms", {"type": "number", "exclusiveMinimum": 0}, "Answer 504 after so long."),
+        ],
+        "requestBody": {"required": True, "content": request},
+        "responses": {
+            "200": {
+                "description": "Predictions",
+                "headers": HEADERS,
+                "content": {"application/json": {"schema": answers}},
+            },
+            "207": {
+                "description": "Some rows of the array failed; each stands in its place as {error: Problem}",
+                "headers": HEADERS,
+                "content": {"application/json": {"schema": mixed}},
+            },
+            **{str(status): {"description": text, "content": problem} for status, text in PROBLEMS.items()},
+        },
+    }
+
+
+def parameter(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """Describe an optional header."""
+    return {"name": name, "in": "header", "required": False, "schema": schema, "description": text}
+
+
+def component(adapter: TypeAdapter[Any], schemas: dict[str, Any], name: str, mode: Any) -> dict[str, Any]:
+    """Put a schema and its parts among the document's components, and give a reference to it."""
+    schema = adapter.json_schema(ref_template=REF, mode=mode)
+    schemas.update(schema.pop("$defs", {}))
+    title = str(schema.get("title", name)).replace(" ", "-")
+    if "$ref" in schema:
+        return schema
+    if title in schemas and schemas[title] != schema:
+        title = name
+    schemas[title] = schema
+    return {"$ref": REF.format(model=title)}
+
+
+def form_schema(codec: Codec) -> dict[str, Any]:
+    """Describe the form of a schema with files; a file field may hold several files, one a row."""
+    schema = dict(codec.input.json_schema(ref_template=REF))
+    schema.pop("$defs", None)
+    properties = dict(schema.get("properties", {}))
+    for name in codec.uploads:
+        properties[name] = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+    return {**schema, "properties": properties, "title": f"{schema.get('title', 'Row')} form"}

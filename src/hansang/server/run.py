@@ -1,0 +1,176 @@
+"""Starting and stopping: the socket, the workers, the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from hansang.errors import UsageError
+from hansang.server.protocol import PredictProtocol
+from hansang.server.serving import Serving
+from hansang.server.workers import Workers
+from hansang.service import Service
+from hansang.settings import Settings
+from hansang.target import load_target
+
+log = logging.getLogger("hansang")
+
+SWEEP_TICKS = 10
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration for a loaded service."""
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        super().__init__(
+            service.app,
+            host=settings.host,
+            port=settings.port,
+            http=PredictProtocol,
+            ws="none",
+            lifespan="on",
+            access_log=settings.access_log,
+            log_config=log_config(settings),
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+            backlog=2048,
+        )
+        self.settings = settings
+        self.service = service
+        self.heads: dict[bytes, Any] = {}
+        self.encoded_lines: tuple[Any, bytes] = (None, b"")
+
+    @property
+    def serving(self) -> Serving:
+        """What this process serves with; the application's lifespan made it."""
+        serving: Serving = self.service.app.state.serving
+        return serving
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with a drain that answers what was accepted and refuses what comes after."""
+
+    def __init__(self, config: Config, ready: Callable[[], None], tick: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self.serving_config = config
+        self.ready = ready
+        self.tick = tick
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second for connections that have waited too long."""
+        if counter % SWEEP_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, PredictProtocol):
+                    connection.sweep(now)
+            if self.tick is not None:
+                self.tick()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new rows with 503 while accepted ones are answered, then close the sockets."""
+        config = self.serving_config
+        await config.serving.drained(config.settings.drain_timeout)
+        await super().shutdown(sockets)
+
+
+def serve(target: str, settings: Settings, say: Callable[[str], None] = print) -> int:
+    """Serve a target until a signal ends it; gives the exit status.
+
+    Raises `UsageError` when the target cannot be loaded or the port is taken.
+    """
+    started = time.perf_counter()
+    listener = bind(settings)
+    if settings.workers > 1:
+        return Workers(target, settings, listener).run()
+    return serve_here(target, settings, listener, lambda service: announce(service, settings, started, say))
+
+
+def serve_here(
+    target: str,
+    settings: Settings,
+    listener: socket.socket,
+    ready: Callable[[Service], None],
+    tick: Callable[[], None] | None = None,
+) -> int:
+    """Serve in this process, on a socket that is bound."""
+    service = load_target(target)
+    service.app.state.settings = settings
+    service.load(settings)
+    server = Server(Config(service, settings), lambda: ready(service), tick)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return 0
+    return 0 if server.started else 3
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Open the listening socket.
+
+    It is made with `IPPROTO_TCP`, since asyncio sets TCP_NODELAY on accepted connections only then; without it every
+    answer of a keep-alive connection can wait 40 ms for an acknowledgement (Kludex/uvicorn#3149).
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"port {settings.port} of {settings.host} is in use; end the other server or take --port 0"
+            ) from error
+        raise UsageError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    settings.port = listener.getsockname()[1]
+    return listener
+
+
+def announce(service: Service, settings: Settings, started: float, say: Callable[[str], None]) -> None:
+    """Print where the service listens, its models and where its documentation is."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{settings.port}"
+    for endpoint in service.endpoints:
+        say(f"{service.name}: POST {base}{endpoint.path}")
+    for model in service.models:
+        loaded = model.loaded
+        version = f" version {loaded.version}" if loaded.version else ""
+        say(f"  model {loaded.name}{version} ({loaded.runtime.name}, {loaded.seconds * 1000:.0f} ms to load)")
+    say(f"  docs {base}/docs, metrics {base}/metrics, ready in {time.perf_counter() - started:.2f} s")
+    sys.stdout.flush()
+
+
+def log_config(settings: Settings) -> dict[str, Any]:
+    """Configure Python's logging: one line an event on stderr."""
+    level = settings.log_level.upper()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"},
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {
+            "hansang": {"handlers": ["stderr"], "level": level, "propagate": False},
+            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            "uvicorn.access": {"level": "INFO" if settings.access_log else "WARNING"},
+        },
+    }

@@ -1,0 +1,110 @@
+"""What one process serves with: the loaded service, its turns, its record and its state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
+from hansang.metrics import Metrics
+from hansang.record import Limits, Recorder
+from hansang.server.codec import Codec
+from hansang.server.turn import Turn
+from hansang.service import Service
+from hansang.settings import Settings, load_settings
+
+log = logging.getLogger("hansang")
+
+METRICS_FOLDER = "HANSANG_METRICS_FOLDER"
+
+
+class Serving:
+    """A service at work in this process.
+
+    `state` goes from `starting` over `ready` to `draining`; `in_flight` counts the rows that have no answer yet.
+    """
+
+    def __init__(self, service: Service, settings: Settings | None = None) -> None:
+        self.service = service
+        self.settings = settings or load_settings(Settings)
+        self.metrics: Metrics = service.metrics
+        self.recorder: Recorder | None = None
+        self.state: Literal["starting", "ready", "draining"] = "starting"
+        self.in_flight = 0
+        self.idle = asyncio.Event()
+        self.turns: dict[str, Turn] = {}
+        self.fast: dict[bytes, Turn] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Serving]:
+        """Load the models, enter the resources and the record, and take requests until the block ends."""
+        folder = os.environ.get(METRICS_FOLDER)
+        if folder and self.metrics.folder is None:
+            self.metrics = self.service.metrics = Metrics(Path(folder))
+        await asyncio.to_thread(self.service.load, self.settings)
+        async with self.service.running(), self._recording():
+            for endpoint in self.service.endpoints:
+                codec = Codec(endpoint.row if not endpoint.declared else dict[str, Any], endpoint.prediction)
+                turn = self.turns[endpoint.path] = Turn(self, endpoint, codec)
+                if not endpoint.declared and not codec.uploads:
+                    self.fast[endpoint.path.encode()] = turn
+            self.state = "ready"
+            try:
+                yield self
+            finally:
+                await self.drained(self.settings.drain_timeout)
+                self.turns.clear()
+                self.fast.clear()
+
+    @asynccontextmanager
+    async def _recording(self) -> AsyncIterator[None]:
+        if not self.settings.record:
+            yield
+            return
+        settings = self.settings
+        recorder = Recorder(
+            settings.records,
+            on_full=settings.record_on_full,
+            durability=settings.record_durability,
+            limits=Limits(body=settings.record_body_limit),
+        )
+        async with recorder:
+            self.recorder = recorder
+            try:
+                yield
+            finally:
+                self.recorder = None
+
+    def refusal(self, rows: int) -> Problem | None:
+        """Say why rows cannot be taken now; `None` when they can."""
+        limit = self.settings.max_rows
+        if self.state != "ready":
+            return Unavailable(f"the service is {self.state}", retry_after=1.0)
+        if self.in_flight + rows <= limit:
+            return None
+        if rows > limit:
+            return TooLarge(f"the request has {rows} rows; the limit is {limit}")
+        waiting = max((model.loaded.batcher.backlog() for model in self.service.models), default=0.0)
+        return Overloaded(f"{self.in_flight} of at most {limit} rows wait already", retry_after=max(waiting, 1.0))
+
+    def settled(self, rows: int) -> None:
+        """Note that rows have their answers."""
+        self.in_flight -= rows
+        if not self.in_flight and self.state == "draining":
+            self.idle.set()
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until every accepted row is answered, at most so long."""
+        self.state = "draining"
+        if not self.in_flight:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self.idle.wait()
+        except TimeoutError:
+            log.error("%d rows had no answer %.0f s after the drain began", self.in_flight, seconds)

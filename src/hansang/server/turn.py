@@ -1,0 +1,405 @@
+"""All rows that arrived in one turn of the event loop: one Batch, one graph call, one record write, the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from hansang.batch import Batch
+from hansang.call import Call, Step
+from hansang.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    InvalidRow,
+    ModelFailed,
+    Problem,
+    RecordError,
+    Unavailable,
+    problem,
+    status_of,
+)
+from hansang.graph import settle
+from hansang.metrics import Counter
+from hansang.record.rows import Rows, Shared
+from hansang.server.codec import Codec, count_nonfinite
+from hansang.server.ids import new_ids
+from hansang.service import Endpoint
+
+if TYPE_CHECKING:
+    from hansang.server.serving import Serving
+
+log = logging.getLogger("hansang")
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+
+class Ask:
+    """One request's rows on their way through the service; a subclass knows how to send the answer.
+
+    `raw` is the body of a single row that may be recorded as it came.
+    """
+
+    __slots__ = ("answered", "calls", "many", "raw", "rows", "started", "timer")
+
+    def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None, started: float) -> None:
+        self.rows = rows
+        self.calls = calls
+        self.many = many
+        self.raw = raw
+        self.started = started
+        self.answered = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
+        """Send the answer."""
+        raise NotImplementedError(f"{type(self).__name__} has no way to send an answer")
+
+    def leave(self) -> None:
+        """Note that nobody waits for the answer any more."""
+        for call in self.calls:
+            call.gone = True
+
+
+class Turn:
+    """Collects the asks of one endpoint until the loop comes round, and sends them through the graph together."""
+
+    def __init__(self, serving: Serving, endpoint: Endpoint, codec: Codec) -> None:
+        self.serving = serving
+        self.endpoint = endpoint
+        self.codec = codec
+        self.asks: list[Ask] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.loop = asyncio.get_running_loop()
+        self._shared: dict[tuple[tuple[Any, ...], ...], Shared] = {}
+        metrics, labels = serving.metrics, {"endpoint": endpoint.name}
+        self._seconds = metrics.histogram("hansang_request_seconds", "Time from body to answer.", **labels)
+        self._rows: dict[int, Counter] = {}
+        self._nonfinite = metrics.counter("hansang_nonfinite_total", "Numbers written as null.", **labels)
+        self._ok = self._counter(200)
+        self._traced = 0.0
+
+    # --- in ---
+
+    def add(self, ask: Ask) -> None:
+        """Take a request; its answer comes by `ask.deliver`, always."""
+        self.serving.in_flight += len(ask.rows)
+        asks = self.asks
+        asks.append(ask)
+        deadline = ask.calls[0].deadline
+        if deadline is not None:
+            ask.timer = self.loop.call_at(deadline, self._expire, ask)
+        if len(asks) == 1:
+            self.tasks.add(self.loop.create_task(self._run()))
+
+    def reject(self, ask: Ask, error: Problem) -> None:
+        """Answer a request whose rows cannot enter the graph; a row that does not fit its schema is recorded."""
+        if isinstance(error, InvalidRow):
+            self._finish([ask], [error], 1)
+            return
+        ask.answered = True
+        self._counter(error.status).add()
+        id = new_ids(1)[0]
+        document = problem(error, ask.calls[0].request_id or id)
+        ask.deliver(error.status, PROBLEM, to_json(document), id, "", error)
+
+    async def _run(self) -> None:
+        asks, self.asks = self.asks, []
+        rows: list[Any] = []
+        calls: list[Call] = []
+        failed = 0
+        for ask in asks:
+            rows += ask.rows
+            calls += ask.calls
+            if ask.many:
+                failed += sum(isinstance(row, Exception) for row in ask.rows)
+        try:
+            answers = await settle(self.endpoint.graph, Batch(rows, calls, failed))
+            self._finish(asks, answers.rows, answers.failed)
+        except BaseException as error:
+            self._bug(asks, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self.serving.settled(len(rows))
+            self.tasks.discard(asyncio.current_task())  # type: ignore[arg-type]  # a task runs this
+
+    def _expire(self, ask: Ask) -> None:
+        """Answer 504 at the deadline; the model may still run, for nobody."""
+        if not ask.answered:
+            ask.leave()
+            self._finish([ask], [DeadlineExceeded("the deadline has passed")] * len(ask.rows), len(ask.rows))
+
+    def _bug(self, asks: list[Ask], error: BaseException) -> None:
+        """Answer 500 to whoever has no answer yet; every accepted request is answered."""
+        log.error("this is a bug of hansang: a turn failed", exc_info=error)
+        for ask in asks:
+            if not ask.answered:
+                ask.answered = True
+                id = new_ids(1)[0]
+                failure = ModelFailed("the server failed")
+                ask.deliver(500, PROBLEM, to_json(problem(failure, id)), id, "", failure)
+
+    # --- out ---
+
+    def _finish(self, asks: list[Ask], outcomes: list[Any], failed: int) -> None:
+        """Encode, record and answer the asks; `outcomes` are theirs in order."""
+        if any(ask.answered for ask in asks):
+            asks, outcomes = unanswered(asks, outcomes)
+            failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
+        if not asks:
+            return
+        ids = new_ids(len(asks))
+        bodies, errors = self._encode(outcomes, failed)
+        now = self.loop.time()
+        latencies = [now - ask.started for ask in asks]
+        try:
+            if self.serving.recorder is not None:
+                self._record(asks, ids, bodies, errors, latencies)
+        except RecordError as error:
+            unavailable = Unavailable("the prediction record cannot be written", retry_after=5.0)
+            log.error("no answer leaves without a record: %s", error)
+            errors = dict.fromkeys(range(len(outcomes)), unavailable)
+        self._count(len(outcomes), errors, latencies)
+        if errors or len(outcomes) != len(asks):
+            self._answer(asks, ids, bodies, errors)
+            return
+        for ask, id, body in zip(asks, ids, bodies, strict=True):
+            ask.answered = True
+            if ask.timer is not None:
+                ask.timer.cancel()
+            ask.deliver(
+                200, JSON, body if not ask.many else b"[" + body + b"]", id, version_of(ask.calls[0].trail), None
+            )
+
+    def _encode(self, outcomes: list[Any], failed: int) -> tuple[list[bytes], dict[int, Exception]]:
+        """Write the predictions as JSON; gives the bodies and, by position, the rows that failed."""
+        encode = self.codec.encode
+        errors: dict[int, Exception] = {}
+        if not failed:
+            try:
+                bodies = [encode(outcome) for outcome in outcomes]
+            except ModelFailed:
+                failed = 1
+        if failed:
+            bodies = []
+            for position, outcome in enumerate(outcomes):
+                try:
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    bodies.append(encode(outcome))
+                except Exception as error:
+                    errors[position] = error
+                    bodies.append(b"")
+        for body, outcome in zip(bodies, outcomes, strict=True):
+            if b"null" in body and (bad := count_nonfinite(outcome)):
+                self._nonfinite.add(bad)
+        return bodies, errors
+
+    def _count(self, rows: int, errors: dict[int, Exception], latencies: list[float]) -> None:
+        self._seconds.observe_all(latencies)
+        self._ok.add(rows - len(errors))
+        for error in errors.values():
+            self._counter(status_of(error)).add()
+
+    def _counter(self, status: int) -> Counter:
+        counter = self._rows.get(status)
+        if counter is None:
+            labels = {"endpoint": self.endpoint.name, "status": str(status)}
+            counter = self._rows[status] = self.serving.metrics.counter(
+                "hansang_rows_total", "Answered rows.", **labels
+            )
+        return counter
+
+    def _answer(self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception]) -> None:
+        start = 0
+        for ask, id in zip(asks, ids, strict=True):
+            stop = start + len(ask.rows)
+            faults = {place - start: errors[place] for place in range(start, stop) if place in errors}
+            ask.answered = True
+            if ask.timer is not None:
+                ask.timer.cancel()
+            version = version_of(ask.calls[0].trail)
+            request_id = ask.calls[0].request_id or id
+            for row, error in faults.items():
+                self._log(request_id, row, error)
+            if ask.many and len(faults) < len(ask.rows):
+                parts = bodies[start:stop]
+                for row, error in faults.items():
+                    parts[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
+                ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(parts) + b"]", id, version, None)
+            elif faults:
+                error, document = whole(faults, request_id, ask.many)
+                ask.deliver(document["status"], PROBLEM, to_json(document), id, version, error)
+            else:
+                ask.deliver(200, JSON, bodies[start], id, version, None)
+            start = stop
+
+    def _log(self, request_id: str, row: int, error: Exception) -> None:
+        if status_of(error) < 500 or (isinstance(error, Problem) and error.public):
+            return
+        now = self.loop.time()
+        cause = error.__cause__ or error
+        log.error(
+            "request %s row %d at %s failed: %s",
+            request_id,
+            row,
+            self.endpoint.path,
+            error,
+            exc_info=cause if now - self._traced > 1.0 else None,  # a flood of errors has one traceback a second
+        )
+        self._traced = max(self._traced, now) if now - self._traced <= 1.0 else now
+
+    # --- the record ---
+
+    def _record(
+        self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
+    ) -> None:
+        recorder = self.serving.recorder
+        assert recorder is not None  # _finish asked
+        first = asks[0].calls[0].trail
+        plain = len(bodies) == len(asks) and not errors
+        if plain and all(ask.calls[0].trail == first for ask in asks):
+            recorder.write([self._group(asks, ids, bodies, latencies, first)])
+        else:
+            recorder.write(self._groups(asks, ids, bodies, errors, latencies))
+
+    def _group(
+        self, asks: list[Ask], ids: list[str], bodies: list[bytes], latencies: list[float], trail: list[Step]
+    ) -> Rows:
+        """Make the usual group: one row a request, all answered by the same batch."""
+        last = trail[-1] if trail else NO_STEP
+        input_json = self.codec.input_json
+        calls = [ask.calls[0] for ask in asks]
+        return Rows(
+            self._share(trail),
+            last.rows,
+            last.queue,
+            ids,
+            time.time(),
+            latencies,
+            [ask.raw if ask.raw is not None else input_json(ask.rows[0]) for ask in asks],
+            bodies,
+            request_ids=sparse(call.request_id for call in calls),
+            keys=sparse(call.key for call in calls),
+            tags=sparse(call.tags for call in calls),
+        )
+
+    def _groups(
+        self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
+    ) -> list[Rows]:
+        """Make groups of rows that share a batch, whatever happened to them."""
+        lines = []
+        position = 0
+        for ask, id, latency in zip(asks, ids, latencies, strict=True):
+            for row, call in zip(ask.rows, ask.calls, strict=True):
+                lines.append((ask, id, latency, row, call, bodies[position], errors.get(position)))
+                position += 1
+        groups = []
+        for _, run in groupby(lines, key=lambda line: tuple(line[4].trail)):
+            part = list(run)
+            trail = part[0][4].trail
+            last = trail[-1] if trail else NO_STEP
+            failures = [line[6] for line in part]
+            groups.append(
+                Rows(
+                    self._share(trail),
+                    last.rows,
+                    last.queue,
+                    [line[1] for line in part],
+                    time.time(),
+                    [line[2] for line in part],
+                    [self._input(line[0], line[3]) for line in part],
+                    [line[5] for line in part],
+                    numbers=[line[4].row for line in part],
+                    statuses=[200 if error is None else status_of(error) for error in failures],
+                    request_ids=sparse(line[4].request_id for line in part),
+                    keys=sparse(line[4].key for line in part),
+                    errors=sparse(None if error is None else str(error) for error in failures),
+                    tags=sparse(line[4].tags for line in part),
+                )
+            )
+        return groups
+
+    def _input(self, ask: Ask, row: Any) -> bytes:
+        if isinstance(row, Exception):
+            return b""  # it did not fit the schema, so no field policy could be applied to it
+        return ask.raw if ask.raw is not None else self.codec.input_json(row)
+
+    def _share(self, trail: list[Step]) -> Shared:
+        key = tuple([(step.node, step.model, step.version, step.variant, step.cached) for step in trail])
+        shared = self._shared.get(key)
+        if shared is None:
+            models = [step for step in trail if step.model]
+            if len(self._shared) > 1000:  # a service that makes ever new variants must not fill the memory
+                self._shared.clear()
+            shared = self._shared[key] = Shared(
+                self.serving.service.name,
+                self.endpoint.name,
+                ",".join(step.node for step in trail),
+                ",".join(step.model for step in models),
+                ",".join(step.version for step in models),
+                ",".join(step.variant for step in trail if step.variant),
+                cached=any(step.cached for step in trail),
+            )
+        return shared
+
+
+NO_STEP = Step("")
+
+
+def version_of(trail: Sequence[Step]) -> str:
+    """Give the versions of the models that answered, in the order they ran."""
+    if len(trail) == 1:
+        return trail[0].version
+    return ",".join(step.version for step in trail if step.version)
+
+
+def read_patience(text: str) -> float:
+    """Read the header x-deadline-ms; gives seconds from now."""
+    try:
+        patience = float(text) / 1000.0
+    except ValueError:
+        patience = 0.0
+    if not patience > 0.0:
+        raise BadRequest("x-deadline-ms must be a number of milliseconds above 0")
+    return min(patience, 86400.0)
+
+
+def sparse(values: Iterable[Any]) -> list[Any] | None:
+    """Give a column, or `None` when nobody uses it."""
+    column = list(values)
+    return column if any(value is not None for value in column) else None
+
+
+def unanswered(asks: list[Ask], outcomes: list[Any]) -> tuple[list[Ask], list[Any]]:
+    """Keep the asks that still wait, with their outcomes."""
+    waiting: list[Ask] = []
+    kept: list[Any] = []
+    start = 0
+    for ask in asks:
+        stop = start + len(ask.rows)
+        if not ask.answered:
+            waiting.append(ask)
+            kept += outcomes[start:stop]
+        start = stop
+    return waiting, kept
+
+
+def whole(faults: dict[int, Exception], request_id: str, many: bool) -> tuple[Problem | None, dict[str, Any]]:
+    """Make one problem document of a request whose rows all failed; the most serious status counts."""
+    row, error = max(faults.items(), key=lambda item: (status_of(item[1]), -item[0]))
+    document = problem(error, request_id, row=row if many else None)
+    if many:
+        documents = [problem(fault, request_id, row=place) for place, fault in faults.items()]
+        merged = [entry for each in documents for entry in each.get("errors", ())]
+        if merged:
+            document["errors"] = merged
+        document["detail"] = f"all {len(faults)} rows failed; row {row}: {document['detail']}"
+    return error if isinstance(error, Problem) else None, document

@@ -1,0 +1,91 @@
+"""From what a user types to a service: a model's URI, a file, or a module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from hansang.errors import HansangError, UsageError
+from hansang.models.model import Model
+from hansang.service import Service
+
+SCHEMES = ("models:/", "runs:/")
+
+
+def load_target(target: str) -> Service:
+    """Give the service of a target: `models:/name@alias`, a model's file or folder, `file.py[:name]`, `module:name`.
+
+    A model becomes a service of its own name, with the schema of its signature. Raises `UsageError` when there is no
+    such file, module or service, or when the file itself raises.
+    """
+    if target.startswith(SCHEMES):
+        return model_service(target)
+    place, _, name = target.partition(":") if not Path(target).exists() else (target, "", "")
+    path = Path(place)
+    if path.suffix == ".py":
+        return pick(run_file(path), name, target)
+    if path.exists():
+        return model_service(place)
+    if name or importlib.util.find_spec(place.split(".")[0]) is not None:
+        return pick(import_module(place, target), name, target)
+    raise UsageError(
+        f"no target {target!r}: give models:/name@alias, a model's file or folder, service.py[:name] or module:name"
+    )
+
+
+def model_service(uri: str) -> Service:
+    """Make the service of a registered model or of a model's file."""
+    name = uri.removeprefix("models:/").removeprefix("runs:/") if uri.startswith(SCHEMES) else Path(uri).stem
+    name = name.split("@")[0].split("/")[0] if uri.startswith(SCHEMES) else name
+    return Service(name, Model(uri))
+
+
+def run_file(path: Path) -> ModuleType:
+    """Run a Python file as a module, with its folder importable."""
+    if not path.is_file():
+        raise UsageError(f"no file {path}")
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None  # a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except HansangError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def import_module(name: str, target: str) -> ModuleType:
+    """Import a module, from the working folder too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except HansangError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{target}: the module {name!r} cannot be imported: {error}") from error
+
+
+def pick(module: ModuleType, name: str, target: str) -> Service:
+    """Find the service in a module: the named one, the only one, or the one called `service`."""
+    services = {key: value for key, value in vars(module).items() if isinstance(value, Service)}
+    if name:
+        if name not in services:
+            raise UsageError(f"{target}: no service {name!r}; the module has: {', '.join(services) or 'none'}")
+        return services[name]
+    if "service" in services:
+        return services["service"]
+    if len({id(service) for service in services.values()}) == 1:
+        return next(iter(services.values()))
+    if services:
+        raise UsageError(f"{target} has several services; name one: {', '.join(f'{target}:{key}' for key in services)}")
+    raise UsageError(f"{target} has no Service; write `service = Service(…)` in it")
