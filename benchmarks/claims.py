@@ -1,0 +1,172 @@
+"""What Hansang says of itself, each judged from the figures of the run; nothing here is a result."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+OURS = "hansang/logreg/onnx"
+P50_TOLERANCE = 1.2
+FLAT = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One statement, what was measured, and whether it holds; None where a figure is missing."""
+
+    says: str
+    measured: str
+    holds: bool | None
+
+
+def judge(results: dict) -> list[Claim]:
+    online = results.get("online", {})
+    return [
+        *_cost(online),
+        *_throughput(online),
+        *_latency(online),
+        *_forest(online),
+        *_offline(results.get("offline", {}).get("rows", [])),
+        *_open_loop(results.get("openloop", {}).get("rows", [])),
+        *_at_rest(results.get("idle", {})),
+        *_soak(results.get("soak", {})),
+    ]
+
+
+def figure(online: dict, key: str, name: str, run: str = "64") -> float | None:
+    """Return one figure of one row; None where it was not measured."""
+    value = online.get(key, {}).get("runs", {}).get(run, {}).get(name)
+    return value or None
+
+
+def _compare(says: str, ours: float | None, theirs: float | None, limit: float, unit: str, most: bool) -> Claim:
+    """Judge `ours / theirs` against a limit: at most it, or at least it."""
+    if ours is None or theirs is None:
+        return Claim(says, "not measured", None)
+    ratio = ours / theirs
+    return Claim(
+        says, f"{ratio:.2f} ({ours:,.4g} against {theirs:,.4g} {unit})", ratio <= limit if most else ratio >= limit
+    )
+
+
+def _cost(online: dict) -> Iterator[Claim]:
+    ours = figure(online, OURS, "cpu_us")
+    echo, fastapi = figure(online, "echo", "cpu_us"), figure(online, "fastapi-echo", "cpu_us")
+    yield _compare("CPU a request at most 1.5 of the bare uvicorn echo", ours, echo, 1.5, "µs", most=True)
+    yield _compare(
+        "the same, each request with its own x-request-id",
+        figure(online, OURS, "cpu_us", "64 ids"),
+        figure(online, "echo", "cpu_us", "64 ids"),
+        1.5,
+        "µs",
+        most=True,
+    )
+    yield _compare("CPU a request under 0.3 of the FastAPI echo", ours, fastapi, 0.3, "µs", most=True)
+
+
+def _throughput(online: dict) -> Iterator[Claim]:
+    ours = figure(online, OURS, "per_second")
+    against = (
+        ("the FastAPI echo", "fastapi-echo", 4),
+        ("FastAPI hand-written `def` predict, scikit-learn", "fastapi-sync/logreg/sklearn", 12),
+        ("FastAPI hand-written `def` predict, ONNX", "fastapi-sync/logreg/onnx", 12),
+        ("FastAPI hand-written `async def` predict, ONNX", "fastapi-async/logreg/onnx", 12),
+        ("BentoML, scikit-learn", "bentoml/logreg/sklearn", 50),
+        ("BentoML, ONNX", "bentoml/logreg/onnx", 50),
+        ("mosec, scikit-learn", "mosec/logreg/sklearn", 2),
+        ("mosec, ONNX", "mosec/logreg/onnx", 2),
+    )
+    for name, key, least in against:
+        theirs = figure(online, key, "per_second")
+        yield _compare(f"at least {least} times the requests/s of {name}", ours, theirs, least, "/s", most=False)
+
+
+def _latency(online: dict) -> Iterator[Claim]:
+    p99 = figure(online, OURS, "p99_ms")
+    yield Claim("p99 at 64 connections under 5 ms", _ms(p99), None if p99 is None else p99 < 5)
+    yield _compare(
+        "at 1 connection, p50 not above FastAPI hand-written `async def` predict",
+        figure(online, OURS, "p50_ms", "1"),
+        figure(online, "fastapi-async/logreg/onnx", "p50_ms", "1"),
+        1,
+        "ms",
+        most=True,
+    )
+
+
+def _forest(online: dict) -> Iterator[Claim]:
+    for ours, theirs in (("onnx", "sklearn"), ("onnx", "onnx"), ("sklearn", "sklearn")):
+        yield _compare(
+            f"random forest ({ours}): at least 60 times the requests/s of Flask's development server ({theirs})",
+            figure(online, f"hansang/forest/{ours}", "per_second"),
+            figure(online, f"flask-dev/forest/{theirs}", "per_second"),
+            60,
+            "/s",
+            most=False,
+        )
+
+
+def _offline(rows: list[dict]) -> Iterator[Claim]:
+    for row in rows:
+        name = f"offline, {row['model']} {row['runtime']}, {row['rows']:,} rows"
+        ours = row.get("hansang_per_s")
+        says = f"{name}: at least 0.7 of a fresh process that reads, calls the bare model once and writes"
+        yield _compare(says, ours, row.get("bare_per_s"), 0.7, "rows/s", most=False)
+        if row["model"] == "forest":
+            says = f"{name}: at least 0.7 of the bare call alone, no files read or written"
+            yield _compare(says, ours, row.get("call_per_s"), 0.7, "rows/s", most=False)
+        growth = row.get("growth")
+        yield Claim(
+            f"{name}: memory flat (last third at most {FLAT} of the middle third)",
+            "run too short to say" if growth is None else f"{growth:.2f}, peak {row['peak_mb']:.0f} MB",
+            None if growth is None else growth <= FLAT,
+        )
+
+
+def _open_loop(rows: list[dict]) -> Iterator[Claim]:
+    runs = {row["rate"]: row for row in rows if row["max_batch"] > 1 and "p50_ms" in row}
+    if high := runs.get(300):
+        complete = not (high["refused"] or high["failed"])
+        yield Claim(
+            "open loop, 300 requests/s: p99 at most two model times, nobody refused",
+            f"p99 {high['p99_ms']} ms, model {high['model_ms']} ms, refused {high['refused']}, failed {high['failed']}",
+            complete and high["p99_ms"] <= 2 * high["model_ms"],
+        )
+    if low := runs.get(10):
+        one = 50.5
+        yield Claim(
+            f"open loop, 10 requests/s: p50 is one model time (within {P50_TOLERANCE - 1:.0%})",
+            f"p50 {low['p50_ms']} ms, model {one} ms",
+            low["p50_ms"] <= P50_TOLERANCE * one,
+        )
+
+
+def _at_rest(idle: dict) -> Iterator[Claim]:
+    share, ready = idle.get("cpu_percent"), idle.get("ready_s")
+    measured = "not measured" if share is None else f"{share:.2f} % over {idle['seconds']:g} s"
+    yield Claim("idle CPU under 0.5 % of a core", measured, None if share is None else share < 0.5)
+    if ready is None:
+        yield Claim("ready in under 1.5 s plus the model's own load", "not measured", None)
+        return
+    load = idle["model_load_s"]
+    yield Claim(
+        "ready in under 1.5 s plus the model's own load",
+        f"{ready:.2f} s, of which the model {load:.2f} s",
+        ready - load < 1.5,
+    )
+
+
+def _soak(soak: dict) -> Iterator[Claim]:
+    ratio = soak.get("ratio")
+    if ratio is None:
+        return
+    yield Claim(
+        f"soak, {soak['minutes']:g} minutes of mixed load: memory at the end within 5 % of minute two",
+        f"{ratio:.3f} ({soak['at_two_mb']} MB, then {soak['at_end_mb']} MB)",
+        ratio <= 1.05 if soak["minutes"] > 2 else None,
+    )
+    yield Claim(
+        "soak: every answer had an expected status", f"{soak['unexpected']} unexpected", soak["unexpected"] == 0
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f} ms"

@@ -1,0 +1,198 @@
+"""The tables of a report as plain rows of text, for the terminal and for the document alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claims import Claim, figure
+
+ORDER = "requests/s, CPU and latencies at 64 connections; the columns marked 1 at one connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    says: str = ""
+
+    def markdown(self) -> str:
+        lines = [f"| {' | '.join(self.head)} |", f"|{'---|' * len(self.head)}"]
+        lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in self.rows]
+        return "\n".join(lines)
+
+
+def all_tables(results: dict, claims: Sequence[Claim]) -> list[Table]:
+    """Return every table for which there are figures."""
+    online = results.get("online", {})
+    tables = [
+        _peers(results, "logreg", "Logistic regression"),
+        _peers(results, "forest", "Random forest of 100 trees"),
+        _identical(online),
+        _parts(online),
+        _offline(results.get("offline", {})),
+        _open_loop(results.get("openloop", {})),
+        _at_rest(results.get("idle", {})),
+        _claims(claims),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _peers(results: dict, model: str, title: str) -> Table:
+    online = results.get("online", {})
+    echo = {name: figure(online, "echo", name) for name in ("per_second", "cpu_us")}
+    chosen = [row for row in online.values() if row["model"] in {"", model}]
+    chosen.sort(key=lambda row: -row.get("runs", {}).get("64", {}).get("per_second", 0))
+    head = ("server", "runtime", "requests/s", "of echo", "CPU µs", "of echo", "p50 ms", "p99 ms")
+    more = ("p50 ms, 1", "requests/s, 1", "CPU µs, 1", "memory MB", "first answer s", "measured")
+    rows = [_peer(row, echo, results.get("at", "")) for row in chosen]
+    return Table(title, (*head, *more), rows, ORDER)
+
+
+def _peer(row: dict, echo: dict, latest: str) -> tuple[str, ...]:
+    name, runtime = row["peer"], row["runtime"] or "none"
+    when = "this run" if row.get("run") == latest else f"kept, {row.get('at', '')}"
+    if "failed" in row:
+        return (name, runtime, f"not measured: {row['failed']}", *[""] * 10, when)
+    many, one = row["runs"]["64"], row["runs"]["1"]
+    errors = many["errors"] + one["errors"]
+    return (
+        name,
+        runtime,
+        f"{many['per_second']:,.0f}" + (f" ({errors} errors)" if errors else ""),
+        _ratio(many["per_second"], echo["per_second"]),
+        f"{many['cpu_us']:,.1f}",
+        _ratio(many["cpu_us"], echo["cpu_us"]),
+        f"{many['p50_ms']:.2f}",
+        f"{many['p99_ms']:.2f}",
+        f"{one['p50_ms']:.3f}",
+        f"{one['per_second']:,.0f}",
+        f"{one['cpu_us']:,.1f}",
+        f"{row['memory_mb']:,.0f}",
+        f"{row['first_answer_s']:.2f}",
+        when,
+    )
+
+
+def _identical(online: dict) -> Table:
+    rows = []
+    for key, row in online.items():
+        runs = row.get("runs", {})
+        if "64 ids" in runs:
+            same, own = runs["64"], runs["64 ids"]
+            cells = [f"{run[name]:,.1f}" for name in ("per_second", "cpu_us") for run in (same, own)]
+            rows.append((key, *cells, _ratio(own["cpu_us"], same["cpu_us"])))
+    head = (
+        "server",
+        "requests/s, same headers",
+        "requests/s, own ids",
+        "CPU µs, same headers",
+        "CPU µs, own ids",
+        "ratio",
+    )
+    says = "64 connections; `own ids`: each request carries an x-request-id of its own, so no two headers are alike"
+    return Table("A request id in each request", head, rows, says)
+
+
+def _parts(online: dict) -> Table:
+    whole = figure(online, "hansang/logreg/onnx", "cpu_us")
+    keys = (
+        ("everything on", "hansang/logreg/onnx"),
+        ("record off", "hansang-norecord/logreg/onnx"),
+        ("a service file with the user's own pydantic model", "hansang-typed/logreg/onnx"),
+        ("scikit-learn instead of ONNX Runtime", "hansang/logreg/sklearn"),
+        ("bare uvicorn echo", "echo"),
+    )
+    rows = []
+    for says, key in keys:
+        cost = figure(online, key, "cpu_us")
+        if cost and whole:
+            rows.append((says, f"{cost:.1f}", f"{cost - whole:+.1f}"))
+    return Table("What each part costs", ("Hansang, logistic regression", "CPU µs a request", "difference"), rows)
+
+
+def _offline(offline: dict) -> Table:
+    rows = []
+    for row in offline.get("rows", []):
+        name = (row["model"], row["runtime"], f"{row['rows']:,}")
+        if "failed" in row:
+            rows.append((*name, f"not measured: {row['failed']}", *[""] * 7))
+            continue
+        speeds = [f"{row[key]:,}" for key in ("hansang_per_s", "bare_per_s")]
+        growth, same = row["growth"], row["same_labels"]
+        rows.append(
+            (
+                *name,
+                *speeds,
+                _ratio(row["hansang_per_s"], row["bare_per_s"]),
+                f"{row['call_per_s']:,}",
+                _ratio(row["hansang_per_s"], row["call_per_s"]),
+                f"{row['peak_mb']:.0f} / {row['bare_peak_mb']:.0f}",
+                "too short" if growth is None else f"{growth:.2f}",
+                "not compared" if same is None else f"{same:.3%}",
+            )
+        )
+    head = (
+        "model",
+        "runtime",
+        "rows",
+        "`hansang score` rows/s",
+        "bare job rows/s",
+        "ratio",
+        "bare call rows/s",
+        "ratio",
+    )
+    says = (
+        "`bare job`: a fresh process reads the file, calls the model once on the whole array and writes the labels; "
+        "`bare call`: that one call alone. Growth: peak memory of the last third of the run over the middle third's"
+    )
+    return Table("Offline", (*head, "peak MB, ours / bare", "growth", "same labels"), rows, says)
+
+
+def _open_loop(openloop: dict) -> Table:
+    rows = []
+    for row in openloop.get("rows", []):
+        if "failed_to_run" in row:
+            rows.append((str(row["rate"]), "", f"not measured: {row['failed_to_run']}", *[""] * 7))
+            continue
+        waits = [f"{row[name]:,.1f}" for name in ("p50_ms", "p99_ms", "max_ms")]
+        counts = [str(row[name]) for name in ("answered", "refused", "failed")]
+        batching = f"up to {row['max_batch']}" if row["max_batch"] > 1 else "off"
+        sizes = (f"{row['mean_rows']:.1f}", str(row["most_rows"]))
+        rows.append((str(row["rate"]), batching, *waits, *counts, *sizes))
+    head = (
+        "requests/s",
+        "batching",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "answered",
+        "refused",
+        "failed",
+        "mean rows",
+        "most rows",
+    )
+    says = "A model of 50 ms and 0.5 ms a row; Poisson arrivals, one seed; waits counted from when a request was due"
+    return Table("Open loop", head, rows, says)
+
+
+def _at_rest(idle: dict) -> Table:
+    if "failed" in idle or not idle:
+        rows = [("not measured", idle["failed"])] if idle else []
+        return Table("At rest", ("what", "measured"), rows)
+    rows = [
+        ("CPU while idle", f"{idle['cpu_percent']:.2f} % of a core over {idle['seconds']:g} s"),
+        ("memory", f"{idle['memory_mb']:.0f} MB"),
+        ("time to ready", f"{idle['ready_s']:.2f} s"),
+        ("of which the model's own load", f"{idle['model_load_s']:.2f} s"),
+    ]
+    return Table("At rest", ("what", "measured"), rows)
+
+
+def _claims(claims: Sequence[Claim]) -> Table:
+    words = {True: "holds", False: "**fails**", None: "not judged"}
+    rows = [(claim.says, claim.measured, words[claim.holds]) for claim in claims]
+    return Table("Must show", ("statement", "measured", "verdict"), rows)
+
+
+def _ratio(value: float | None, other: float | None) -> str:
+    return f"{value / other:.2f}" if value and other else ""
