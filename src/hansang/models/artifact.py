@@ -38,8 +38,8 @@ class Artifact:
     """A model version on this machine.
 
     `path` is an MLflow model folder or a bare model file. `example` holds input rows as validation leaves them, so
-    that they can be given to the model as they are. `flavors` are those of the `MLmodel` file, without what only its
-    Python environment needs.
+    that they can be given to the model as they are. `flavors` are those of the `MLmodel` file; `type_hints` says that
+    the signature was made of a Python model's type hints.
     """
 
     uri: str
@@ -52,6 +52,7 @@ class Artifact:
     signature: Signature | None = None
     example: list[dict[str, Any]] | None = None
     flavors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    type_hints: bool = False
 
     @property
     def folder(self) -> Path:
@@ -94,6 +95,7 @@ def open_folder(path: Path, **facts: Any) -> Artifact:
         signature=signature,
         example=valid_rows(rows, row_type) or None,
         flavors=document["flavors"],
+        type_hints=bool(document.get("is_signature_from_type_hint")),
     )
 
 

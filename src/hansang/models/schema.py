@@ -37,6 +37,8 @@ PARAMS = "params"
 # Their fields are known at run time only, which the type checker cannot follow.
 make_typed_dict: Any = TypedDict
 not_required: Any = NotRequired
+list_of: Any = list
+dict_of: Any = dict
 
 CONFIG = ConfigDict(
     strict=True,
@@ -122,9 +124,9 @@ class Maker:
             case Scalar():
                 return self.scalar(kind.kind)
             case Array():
-                return list[self.type(kind.items, f"{name}_item")]  # type: ignore[misc]  # made at run time
+                return list_of[self.type(kind.items, f"{name}_item")]
             case Map():
-                return dict[str, self.type(kind.values, f"{name}_value")]  # type: ignore[misc]  # made at run time
+                return dict_of[str, self.type(kind.values, f"{name}_value")]
             case Object():
                 properties = {p.name or "": p for p in kind.properties}
                 fields = {key: self.field(p, key, f"{name}_{key}", {}) for key, p in properties.items()}
@@ -154,7 +156,7 @@ class Maker:
         kind = self.element(np.dtype(tensor.dtype))
         for length in reversed(tensor.shape[1:]):
             exact = Field() if length < 0 else Field(min_length=length, max_length=length)
-            kind = Annotated[list[kind], exact]
+            kind = Annotated[list_of[kind], exact]
         return kind
 
     def element(self, dtype: np.dtype[Any]) -> Any:

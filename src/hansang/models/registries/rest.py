@@ -156,7 +156,7 @@ class RestRegistry:
 
     # --- HTTP ---
 
-    def _get(self, path: str, **query: Any) -> dict[str, Any]:
+    def _get(self, path: str, /, **query: Any) -> dict[str, Any]:
         try:
             with self._open(f"{path}?{urlencode(query)}" if query else path) as answer:
                 document = json.load(answer)
