@@ -72,9 +72,10 @@ class Pool:
             self.idle.append((reader, writer))
         return int(answer.split(None, 2)[1]), content
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for _, writer in self.idle:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for _, writer in self.idle), return_exceptions=True)
 
 
 def arrivals(rate: float, seconds: float, seed: int = SEED) -> list[float]:
@@ -112,7 +113,7 @@ async def drive(port: int, rate: float, seconds: float, path: str = "/predict") 
     async with asyncio.TaskGroup() as group:
         for at in arrivals(rate, seconds):
             group.create_task(one(start + at))
-    pool.close()
+    await pool.close()
     return tally
 
 

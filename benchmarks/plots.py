@@ -60,6 +60,8 @@ def _horizontal(bars: list[tuple[str, float]], title: str):
     axes.set_xlim(min(values) / 2, max(values) * 3)
     for place, value in enumerate(values):
         axes.text(value * 1.06, place, f"{value:,.0f}", va="center", fontsize=8)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
     axes.set_title(title, loc="left", fontsize=11)
     axes.margins(y=0.01)
     return figure

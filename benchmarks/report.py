@@ -96,8 +96,7 @@ def _commands(results: dict) -> str:
             "python benchmarks/soak.py --minutes 10",
             "```",
             "",
-            f"This page: `python benchmarks/run.py {results.get('arguments', '')}`".rstrip("` ")
-            + "`. The servers' sources are in",
-            "`benchmarks/peers/`.",
+            f"The last run was `python benchmarks/run.py {results['arguments']}`.",
+            "The servers' sources are in `benchmarks/peers/`.",
         ]
     )
