@@ -93,8 +93,8 @@ class Heads(Node):
         """Give the face's place and what each head said about it."""
         faces = batch.rows
         ages, genders = await asyncio.gather(
-            self.age(batch.replace([face["age"] for face in faces])),
-            self.gender(batch.replace([face["gender"] for face in faces])),
+            self.age(batch.replace([{"images": face["age"]} for face in faces])),
+            self.gender(batch.replace([{"images": face["gender"]} for face in faces])),
         )
         return batch.replace([merge(*parts) for parts in zip(faces, ages.rows, genders.rows, strict=True)])
 
