@@ -20,12 +20,13 @@ from starlette.exceptions import HTTPException
 from hansang import __version__
 from hansang.call import Call
 from hansang.errors import InvalidRow, Problem, Unavailable, problem, title
+from hansang.server.ask import PROBLEM, Ask
 from hansang.server.health import Readiness
 from hansang.server.ids import new_ids
 from hansang.server.openapi import describe
 from hansang.server.request import as_dependency, read_rows
 from hansang.server.serving import Serving
-from hansang.server.turn import PROBLEM, Ask, Turn, read_patience
+from hansang.server.turn import Turn, read_patience, trace
 from hansang.service import Endpoint, Service
 
 log = logging.getLogger("hansang")
@@ -158,7 +159,8 @@ def begin(request: Request, endpoint: Endpoint) -> tuple[Turn, Callable[[int], C
         patience = read_patience(headers["x-deadline-ms"])
     deadline = asyncio.get_running_loop().time() + patience if patience is not None else None
     request_id = headers.get("x-request-id")
-    return turn, lambda row: Call("", row, deadline, headers, None, request_id)
+    tags = trace(headers)
+    return turn, lambda row: Call("", row, deadline, headers, None, request_id, tags=tags)
 
 
 async def answer(
@@ -179,8 +181,9 @@ async def answer(
         return await reply.future
     turn.add(reply)
     watch = asyncio.ensure_future(client_left(request))
+    both: set[asyncio.Future[Any]] = {reply.future, watch}
     try:
-        await asyncio.wait({reply.future, watch}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not reply.future.done():
             reply.leave()
         return await reply.future
@@ -287,7 +290,7 @@ def metrics_text(serving: Serving) -> bytes:
     registry.register(serving.metrics)
     if serving.metrics.folder is None:
         return generate_latest(registry) + generate_latest(USERS)
-    multiprocess.MultiProcessCollector(registry, str(serving.metrics.folder))
+    multiprocess.MultiProcessCollector(registry, str(serving.metrics.folder))  # type: ignore[no-untyped-call]  # theirs
     return generate_latest(registry)
 
 

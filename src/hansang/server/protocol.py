@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from pydantic_core import to_json
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hansang.call import Call
 from hansang.errors import (
@@ -27,8 +25,10 @@ from hansang.errors import (
     UnsupportedMedia,
     problem,
 )
+from hansang.server.ask import PROBLEM
+from hansang.server.exchange import Exchange, Head
 from hansang.server.ids import new_ids
-from hansang.server.turn import PROBLEM, Ask, Turn, read_patience
+from hansang.server.turn import Turn, read_patience, trace
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
@@ -38,67 +38,12 @@ REMEMBERED_SIZE = 2048
 PIPELINED = 128
 
 
-@dataclass(slots=True)
-class Head:
-    """What a prediction request's header says."""
+class EncodedLines:
+    """uvicorn's default header fields as bytes; all connections of a server share it."""
 
-    turn: Turn
-    length: int
-    keep_alive: bool
-    request_id: str | None
-    patience: float | None
-    headers: Mapping[str, str]
-    fault: Problem | None
-
-
-class Exchange(Ask):
-    """A request on a connection and, when it is ready, the bytes of its answer."""
-
-    __slots__ = ("answer", "keep_alive", "protocol", "request_id")
-
-    def __init__(
-        self, protocol: PredictProtocol, head: Head, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None
-    ) -> None:
-        super().__init__(rows, calls, many, raw, protocol.since)
-        self.protocol = protocol
-        self.keep_alive = head.keep_alive
-        self.request_id = head.request_id
-        self.answer: bytes | None = None
-
-    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
-        """Write the answer, or keep it until the earlier ones of this connection are written."""
-        protocol = self.protocol
-        extra = b"" if error is None and self.request_id is None and self.keep_alive else self._extra(error)
-        self.answer = (
-            b"%b%bcontent-type: %b\r\nx-model-version: %b\r\nx-prediction-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
-            % (
-                STATUS_LINE[status],
-                protocol.default_headers(),
-                media,
-                version.encode(),
-                id.encode(),
-                extra,
-                len(body),
-                body,
-            )
-        )
-        protocol.flush()
-
-    def _extra(self, error: Problem | None) -> bytes:
-        lines = b"" if self.keep_alive else b"connection: close\r\n"
-        if self.request_id is not None:
-            lines += b"x-request-id: %b\r\n" % self.request_id.encode("latin-1")
-        return lines + problem_headers(error)
-
-
-def problem_headers(error: Problem | None) -> bytes:
-    """Write the header lines that a problem asks for."""
-    if error is None:
-        return b""
-    lines = b"".join(b"%b: %b\r\n" % (k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers.items())
-    if error.retry_after is not None:
-        lines += b"retry-after: %d\r\n" % max(1, round(error.retry_after))
-    return lines
+    def __init__(self) -> None:
+        self.source: list[tuple[bytes, bytes]] | None = None
+        self.encoded = b""
 
 
 class PredictProtocol(HttpToolsProtocol):
@@ -112,6 +57,7 @@ class PredictProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.serving: Serving = config.serving
         self.heads: dict[bytes, Head] = config.heads
+        self.lines: EncodedLines = config.lines
         self.outgoing: deque[Any] = deque()
         self.fresh = True
         self.closing = False
@@ -233,7 +179,7 @@ class PredictProtocol(HttpToolsProtocol):
             return
         self.closing = True
         self.fresh = True
-        head = Head(None, 0, False, None, None, {}, None)  # type: ignore[arg-type]  # it never reaches a turn
+        head = Head(None, 0, False, None, None, {}, None, None)  # type: ignore[arg-type]  # it never reaches a turn
         exchange = Exchange(self, head, [], [], False, None)
         self.outgoing.append(exchange)
         id = new_ids(1)[0]
@@ -296,7 +242,9 @@ class PredictProtocol(HttpToolsProtocol):
             except BadRequest as error:
                 fault = error
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        return Head(turn, max(length, 0), keep_alive, headers.get("x-request-id"), patience, headers, fault)
+        return Head(
+            turn, max(length, 0), keep_alive, headers.get("x-request-id"), patience, headers, fault, trace(headers)
+        )
 
     def on_body(self, body: bytes) -> None:
         """Collect the body within its limit."""
@@ -329,7 +277,7 @@ class PredictProtocol(HttpToolsProtocol):
         """Read the rows and send them on; whatever is wrong is answered at once."""
         self.asked = True
         turn = head.turn
-        calls: list[Call] = []
+        fault: Problem | None = None
         try:
             if head.fault is not None:
                 raise head.fault
@@ -344,10 +292,8 @@ class PredictProtocol(HttpToolsProtocol):
                 raise refusal
         except Problem as error:
             many, rows, raw, fault = False, [error], None, error
-        else:
-            fault = None
         deadline = self.since + head.patience if head.patience is not None else None
-        calls = [Call("", n, deadline, head.headers, None, head.request_id) for n in range(len(rows))]
+        calls = [Call("", n, deadline, head.headers, None, head.request_id, tags=head.tags) for n in range(len(rows))]
         exchange = Exchange(self, head, rows, calls, many, raw)
         self.outgoing.append(exchange)
         if not head.keep_alive:
@@ -396,12 +342,12 @@ class PredictProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def default_headers(self) -> bytes:
-        """Give the date and server lines, encoded once a second."""
+        """Give the date line, encoded once a second."""
         lines = self.server_state.default_headers
-        cached = self.config.encoded_lines
-        if cached[0] is not lines:
-            cached = self.config.encoded_lines = (lines, b"".join(b"%b: %b\r\n" % line for line in lines))
-        return cached[1]
+        if self.lines.source is not lines:
+            self.lines.source = lines
+            self.lines.encoded = b"".join(b"%b: %b\r\n" % line for line in lines)
+        return self.lines.encoded
 
 
 def declared_length(headers: list[tuple[bytes, bytes]]) -> int:

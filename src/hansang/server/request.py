@@ -109,10 +109,11 @@ def as_dependency(input: Any) -> Callable[..., Any]:
     """
     if not inspect.isclass(input):
         return typing.cast(Callable[..., Any], input)
-    hints = typing.get_type_hints(input, include_extras=True)
+    model = typing.cast(type[BaseModel], input)
+    hints = typing.get_type_hints(model, include_extras=True)
     body_fields: dict[str, Any] = {}
     parameters = []
-    for name, info in input.model_fields.items():
+    for name, info in model.model_fields.items():
         if any(isinstance(mark, params.Param | params.Body) for mark in getattr(hints[name], "__metadata__", ())):
             default = inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
             parameters.append(
@@ -121,10 +122,10 @@ def as_dependency(input: Any) -> Callable[..., Any]:
         else:
             body_fields[name] = (hints[name], info)
     if body_fields:
-        body = create_model(f"{input.__name__}Body", **body_fields)
+        body: Any = create_model(f"{model.__name__}Body", **body_fields)
         annotation = Annotated[body, params.Body()]
         parameters.append(inspect.Parameter("_body", inspect.Parameter.KEYWORD_ONLY, annotation=annotation))
-    return with_signature(input, parameters)
+    return with_signature(model, parameters)
 
 
 def with_signature(model: type[BaseModel], parameters: list[inspect.Parameter]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from hansang.errors import UsageError
-from hansang.server.protocol import PredictProtocol
+from hansang.server.protocol import EncodedLines, PredictProtocol
 from hansang.server.serving import Serving
 from hansang.server.workers import Workers
 from hansang.service import Service
@@ -47,7 +47,7 @@ class Config(uvicorn.Config):
         self.settings = settings
         self.service = service
         self.heads: dict[bytes, Any] = {}
-        self.encoded_lines: tuple[Any, bytes] = (None, b"")
+        self.lines = EncodedLines()
 
     @property
     def serving(self) -> Serving:

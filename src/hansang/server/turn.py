@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -26,45 +25,18 @@ from hansang.errors import (
 )
 from hansang.graph import settle
 from hansang.metrics import Counter
-from hansang.record.rows import Rows, Shared
+from hansang.server.ask import JSON, PROBLEM, Ask
 from hansang.server.codec import Codec, count_nonfinite
 from hansang.server.ids import new_ids
+from hansang.server.recording import Recording
 from hansang.service import Endpoint
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
 
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 log = logging.getLogger("hansang")
-
-JSON = b"application/json"
-PROBLEM = b"application/problem+json"
-
-
-class Ask:
-    """One request's rows on their way through the service; a subclass knows how to send the answer.
-
-    `raw` is the body of a single row that may be recorded as it came.
-    """
-
-    __slots__ = ("answered", "calls", "many", "raw", "rows", "started", "timer")
-
-    def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None, started: float) -> None:
-        self.rows = rows
-        self.calls = calls
-        self.many = many
-        self.raw = raw
-        self.started = started
-        self.answered = False
-        self.timer: asyncio.TimerHandle | None = None
-
-    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
-        """Send the answer."""
-        raise NotImplementedError(f"{type(self).__name__} has no way to send an answer")
-
-    def leave(self) -> None:
-        """Note that nobody waits for the answer any more."""
-        for call in self.calls:
-            call.gone = True
 
 
 class Turn:
@@ -75,9 +47,10 @@ class Turn:
         self.endpoint = endpoint
         self.codec = codec
         self.asks: list[Ask] = []
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[Any] | None] = set()
         self.loop = asyncio.get_running_loop()
-        self._shared: dict[tuple[tuple[Any, ...], ...], Shared] = {}
+        recorder, service = serving.recorder, serving.service.name
+        self.recording = Recording(recorder, service, endpoint.name, codec) if recorder is not None else None
         metrics, labels = serving.metrics, {"endpoint": endpoint.name}
         self._seconds = metrics.histogram("hansang_request_seconds", "Time from body to answer.", **labels)
         self._rows: dict[int, Counter] = {}
@@ -128,7 +101,7 @@ class Turn:
                 raise
         finally:
             self.serving.settled(len(rows))
-            self.tasks.discard(asyncio.current_task())  # type: ignore[arg-type]  # a task runs this
+            self.tasks.discard(asyncio.current_task())
 
     def _expire(self, ask: Ask) -> None:
         """Answer 504 at the deadline; the model may still run, for nobody."""
@@ -160,8 +133,8 @@ class Turn:
         now = self.loop.time()
         latencies = [now - ask.started for ask in asks]
         try:
-            if self.serving.recorder is not None:
-                self._record(asks, ids, bodies, errors, latencies)
+            if self.recording is not None:
+                self.recording.write(asks, ids, bodies, errors, latencies)
         except RecordError as error:
             unavailable = Unavailable("the prediction record cannot be written", retry_after=5.0)
             log.error("no answer leaves without a record: %s", error)
@@ -235,8 +208,8 @@ class Turn:
                     parts[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
                 ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(parts) + b"]", id, version, None)
             elif faults:
-                error, document = whole(faults, request_id, ask.many)
-                ask.deliver(document["status"], PROBLEM, to_json(document), id, version, error)
+                cause, document = whole(faults, request_id, ask.many)
+                ask.deliver(document["status"], PROBLEM, to_json(document), id, version, cause)
             else:
                 ask.deliver(200, JSON, bodies[start], id, version, None)
             start = stop
@@ -256,109 +229,18 @@ class Turn:
         )
         self._traced = max(self._traced, now) if now - self._traced <= 1.0 else now
 
-    # --- the record ---
-
-    def _record(
-        self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
-    ) -> None:
-        recorder = self.serving.recorder
-        assert recorder is not None  # _finish asked
-        first = asks[0].calls[0].trail
-        plain = len(bodies) == len(asks) and not errors
-        if plain and all(ask.calls[0].trail == first for ask in asks):
-            recorder.write([self._group(asks, ids, bodies, latencies, first)])
-        else:
-            recorder.write(self._groups(asks, ids, bodies, errors, latencies))
-
-    def _group(
-        self, asks: list[Ask], ids: list[str], bodies: list[bytes], latencies: list[float], trail: list[Step]
-    ) -> Rows:
-        """Make the usual group: one row a request, all answered by the same batch."""
-        last = trail[-1] if trail else NO_STEP
-        input_json = self.codec.input_json
-        calls = [ask.calls[0] for ask in asks]
-        return Rows(
-            self._share(trail),
-            last.rows,
-            last.queue,
-            ids,
-            time.time(),
-            latencies,
-            [ask.raw if ask.raw is not None else input_json(ask.rows[0]) for ask in asks],
-            bodies,
-            request_ids=sparse(call.request_id for call in calls),
-            keys=sparse(call.key for call in calls),
-            tags=sparse(call.tags for call in calls),
-        )
-
-    def _groups(
-        self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
-    ) -> list[Rows]:
-        """Make groups of rows that share a batch, whatever happened to them."""
-        lines = []
-        position = 0
-        for ask, id, latency in zip(asks, ids, latencies, strict=True):
-            for row, call in zip(ask.rows, ask.calls, strict=True):
-                lines.append((ask, id, latency, row, call, bodies[position], errors.get(position)))
-                position += 1
-        groups = []
-        for _, run in groupby(lines, key=lambda line: tuple(line[4].trail)):
-            part = list(run)
-            trail = part[0][4].trail
-            last = trail[-1] if trail else NO_STEP
-            failures = [line[6] for line in part]
-            groups.append(
-                Rows(
-                    self._share(trail),
-                    last.rows,
-                    last.queue,
-                    [line[1] for line in part],
-                    time.time(),
-                    [line[2] for line in part],
-                    [self._input(line[0], line[3]) for line in part],
-                    [line[5] for line in part],
-                    numbers=[line[4].row for line in part],
-                    statuses=[200 if error is None else status_of(error) for error in failures],
-                    request_ids=sparse(line[4].request_id for line in part),
-                    keys=sparse(line[4].key for line in part),
-                    errors=sparse(None if error is None else str(error) for error in failures),
-                    tags=sparse(line[4].tags for line in part),
-                )
-            )
-        return groups
-
-    def _input(self, ask: Ask, row: Any) -> bytes:
-        if isinstance(row, Exception):
-            return b""  # it did not fit the schema, so no field policy could be applied to it
-        return ask.raw if ask.raw is not None else self.codec.input_json(row)
-
-    def _share(self, trail: list[Step]) -> Shared:
-        key = tuple([(step.node, step.model, step.version, step.variant, step.cached) for step in trail])
-        shared = self._shared.get(key)
-        if shared is None:
-            models = [step for step in trail if step.model]
-            if len(self._shared) > 1000:  # a service that makes ever new variants must not fill the memory
-                self._shared.clear()
-            shared = self._shared[key] = Shared(
-                self.serving.service.name,
-                self.endpoint.name,
-                ",".join(step.node for step in trail),
-                ",".join(step.model for step in models),
-                ",".join(step.version for step in models),
-                ",".join(step.variant for step in trail if step.variant),
-                cached=any(step.cached for step in trail),
-            )
-        return shared
-
-
-NO_STEP = Step("")
-
 
 def version_of(trail: Sequence[Step]) -> str:
     """Give the versions of the models that answered, in the order they ran."""
     if len(trail) == 1:
         return trail[0].version
     return ",".join(step.version for step in trail if step.version)
+
+
+def trace(headers: Mapping[str, str]) -> dict[str, Any] | None:
+    """Give what is recorded of a request's trace context (W3C Trace Context)."""
+    parent = headers.get("traceparent", "")
+    return {"traceparent": parent} if TRACEPARENT.fullmatch(parent) else None
 
 
 def read_patience(text: str) -> float:
@@ -370,12 +252,6 @@ def read_patience(text: str) -> float:
     if not patience > 0.0:
         raise BadRequest("x-deadline-ms must be a number of milliseconds above 0")
     return min(patience, 86400.0)
-
-
-def sparse(values: Iterable[Any]) -> list[Any] | None:
-    """Give a column, or `None` when nobody uses it."""
-    column = list(values)
-    return column if any(value is not None for value in column) else None
 
 
 def unanswered(asks: list[Ask], outcomes: list[Any]) -> tuple[list[Ask], list[Any]]:

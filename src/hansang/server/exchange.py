@@ -1,0 +1,90 @@
+"""A prediction request on a connection, and the bytes of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from hansang.call import Call
+from hansang.errors import Problem
+from hansang.server.ask import Ask
+from hansang.server.turn import Turn
+
+
+class Connection(Protocol):
+    """What an exchange needs of its connection."""
+
+    since: float
+
+    def default_headers(self) -> bytes:
+        """Give the date line."""
+
+    def flush(self) -> None:
+        """Write the answers that are ready, in the order of their requests."""
+
+
+@dataclass(slots=True)
+class Head:
+    """What a prediction request's header says."""
+
+    turn: Turn
+    length: int
+    keep_alive: bool
+    request_id: str | None
+    patience: float | None
+    headers: Mapping[str, str]
+    fault: Problem | None
+    tags: dict[str, Any] | None
+
+
+class Exchange(Ask):
+    """A request on a connection and, when it is ready, the bytes of its answer."""
+
+    __slots__ = ("answer", "keep_alive", "protocol", "request_id")
+
+    def __init__(
+        self, protocol: Connection, head: Head, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None
+    ) -> None:
+        super().__init__(rows, calls, many, raw, protocol.since)
+        self.protocol = protocol
+        self.keep_alive = head.keep_alive
+        self.request_id = head.request_id
+        self.answer: bytes | None = None
+
+    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
+        """Write the answer, or keep it until the earlier ones of this connection are written."""
+        protocol = self.protocol
+        extra = b"" if error is None and self.request_id is None and self.keep_alive else self._extra(error)
+        self.answer = (
+            b"%b%bcontent-type: %b\r\nx-model-version: %b\r\nx-prediction-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
+            % (
+                STATUS_LINE[status],
+                protocol.default_headers(),
+                media,
+                version.encode(),
+                id.encode(),
+                extra,
+                len(body),
+                body,
+            )
+        )
+        protocol.flush()
+
+    def _extra(self, error: Problem | None) -> bytes:
+        lines = b"" if self.keep_alive else b"connection: close\r\n"
+        if self.request_id is not None:
+            lines += b"x-request-id: %b\r\n" % self.request_id.encode("latin-1")
+        return lines + problem_headers(error)
+
+
+def problem_headers(error: Problem | None) -> bytes:
+    """Write the header lines that a problem asks for."""
+    if error is None:
+        return b""
+    lines = b"".join(b"%b: %b\r\n" % (k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers.items())
+    if error.retry_after is not None:
+        lines += b"retry-after: %d\r\n" % max(1, round(error.retry_after))
+    return lines
