@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -39,7 +40,7 @@ class Reply(Ask):
 
     def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(rows, calls, many, raw, loop.time())
+        super().__init__(rows, calls, many, raw, time.monotonic())
         self.future: asyncio.Future[Response] = loop.create_future()
 
     def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
@@ -157,7 +158,7 @@ def begin(request: Request, endpoint: Endpoint) -> tuple[Turn, Callable[[int], C
     patience = endpoint.deadline
     if "x-deadline-ms" in headers:
         patience = read_patience(headers["x-deadline-ms"])
-    deadline = asyncio.get_running_loop().time() + patience if patience is not None else None
+    deadline = time.monotonic() + patience if patience is not None else None
     request_id = headers.get("x-request-id")
     tags = trace(headers)
     return turn, lambda row: Call("", row, deadline, headers, None, request_id, tags=tags)

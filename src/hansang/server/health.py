@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from hansang.batch import Batch
@@ -39,10 +40,10 @@ class Readiness:
         if serving.state != "ready":
             return {"ready": False, "state": serving.state, "checks": {}}
         async with self._lock:
-            now = asyncio.get_running_loop().time()
+            now = time.monotonic()
             if now - self._at > FRESH:
                 self._report = await self._check()
-                self._at = asyncio.get_running_loop().time()
+                self._at = time.monotonic()
         return self._report
 
     async def _check(self) -> dict[str, Any]:

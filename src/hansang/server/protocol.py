@@ -7,6 +7,7 @@ order of pipelined answers. A request header that a connection sends again byte 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class PredictProtocol(HttpToolsProtocol):
         self.outgoing: deque[Any] = deque()
         self.fresh = True
         self.closing = False
-        self.since = self.loop.time()
+        self.since = time.monotonic()
         self.asked = False
         self.head: Head | None = None
         self.body: list[bytes] = []
@@ -94,7 +95,7 @@ class PredictProtocol(HttpToolsProtocol):
         """Read no more from a client that does not read its answers."""
         super().pause_writing()
         self.write_paused = True
-        self.since = self.loop.time()
+        self.since = time.monotonic()
         self.flow.pause_reading()
 
     def resume_writing(self) -> None:
@@ -142,7 +143,7 @@ class PredictProtocol(HttpToolsProtocol):
                 head = heads.get(data[start:end])
                 if head is None or end + head.length > size:
                     break
-                self.since = self.loop.time()
+                self.since = time.monotonic()
                 self.ask(head, data[end : end + head.length])
                 start = end + head.length
                 if start == size:
@@ -152,7 +153,7 @@ class PredictProtocol(HttpToolsProtocol):
                 end -= start
             if data.startswith(b"POST ") and 4 < end <= REMEMBERED_SIZE:
                 self.candidate = data[:end]
-            self.since = self.loop.time()
+            self.since = time.monotonic()
             self.size = 0
         self.feed(data)
 
@@ -314,7 +315,7 @@ class PredictProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request after an ASGI answer."""
         self.server_state.total_requests += 1
-        self.since = self.loop.time()
+        self.since = time.monotonic()
         if self.outgoing:
             self.outgoing.popleft()
         if not self.transport.is_closing():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
@@ -74,7 +73,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look once a second for connections that have waited too long."""
         if counter % SWEEP_TICKS == 0:
-            now = asyncio.get_running_loop().time()
+            now = time.monotonic()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, PredictProtocol):
                     connection.sweep(now)

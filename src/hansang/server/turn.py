@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ class Turn:
             return
         ids = new_ids(len(asks))
         bodies, errors = self._encode(outcomes, failed)
-        now = self.loop.time()
+        now = time.monotonic()
         latencies = [now - ask.started for ask in asks]
         try:
             if self.recording is not None:
@@ -217,7 +218,7 @@ class Turn:
     def _log(self, request_id: str, row: int, error: Exception) -> None:
         if status_of(error) < 500 or (isinstance(error, Problem) and error.public):
             return
-        now = self.loop.time()
+        now = time.monotonic()
         cause = error.__cause__ or error
         log.error(
             "request %s row %d at %s failed: %s",
