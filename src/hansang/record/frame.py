@@ -215,6 +215,7 @@ class Frames:
     def cut(self, at: int) -> None:
         """Count what is left at the end: a torn frame was never acknowledged, a whole one with a bad sum was."""
         data, size = self.data, len(self.data)
+        counted = self.damage.frames
         while size - at >= FRAME.size + PAYLOAD.size:
             sync, length, _ = FRAME.unpack_from(data, at)
             rows, _, _ = PAYLOAD.unpack_from(data, at + FRAME.size)
@@ -224,7 +225,7 @@ class Frames:
             at += FRAME.size + length
         if at < size:
             self.damage.torn_bytes += size - at
-            if self.closed:
+            if self.closed and self.damage.frames == counted:
                 self.lose(1)
 
 

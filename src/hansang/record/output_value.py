@@ -15,8 +15,8 @@ ENDS[list(b",}]")] = True
 def single_numbers(sizes: np.ndarray, data: bytes, wanted: np.ndarray) -> pa.Array:
     """Give each output's number: the output itself, or its only field with a number, at any depth.
 
-    Null when there is none or more than one. Fields are recognised as `":` before a digit or a minus sign, which in
-    compact JSON is nothing else: inside a text the quote would be escaped.
+    Null when there is none or more than one. A field with a number is a quote that closes a text, a colon, and a digit
+    or a minus sign, which in compact JSON is nothing else.
     """
     rows = len(sizes)
     ends = np.cumsum(sizes, dtype=np.int64)
@@ -24,7 +24,7 @@ def single_numbers(sizes: np.ndarray, data: bytes, wanted: np.ndarray) -> pa.Arr
     text = np.frombuffer(data, np.uint8)
     if not len(text):
         return pa.nulls(rows, pa.float64())
-    found, row = field_starts(text, ends)
+    found, row = field_starts(text, ends, escapes=b"\\" in data)
     bare = np.flatnonzero((sizes > 0) & STARTS[text[np.minimum(starts, len(text) - 1)]])
     found = np.concatenate([found, starts[bare]])
     row = np.concatenate([row, bare])
@@ -40,12 +40,27 @@ def single_numbers(sizes: np.ndarray, data: bytes, wanted: np.ndarray) -> pa.Arr
     return pa.array(values, mask=~valid)
 
 
-def field_starts(text: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def field_starts(text: np.ndarray, ends: np.ndarray, *, escapes: bool) -> tuple[np.ndarray, np.ndarray]:
     """Give where the numbers of fields start, and in which row."""
-    colons = np.flatnonzero(text[2:-1] == COLON) + 2
-    good = (text[colons - 1] == QUOTE) & (text[colons - 2] != BACKSLASH) & STARTS[text[colons + 1]]
-    found = colons[good] + 1
-    return found, np.searchsorted(ends, found, side="right")
+    quotes = np.flatnonzero(text == QUOTE)
+    if escapes:
+        quotes = quotes[~escaped(text, quotes)]
+    row = np.searchsorted(ends, quotes, side="right")
+    first = np.searchsorted(quotes, np.concatenate([[0], ends[:-1]]))
+    closing = (np.arange(len(quotes)) - first[row]) % 2 == 1
+    closing &= quotes + 2 < ends[row]
+    quotes, row = quotes[closing], row[closing]
+    good = (text[quotes + 1] == COLON) & STARTS[text[quotes + 2]]
+    return quotes[good] + 2, row[good]
+
+
+def escaped(text: np.ndarray, quotes: np.ndarray) -> np.ndarray:
+    """Say which quotes stand after an odd number of backslashes."""
+    places = np.arange(len(text))
+    last_other = np.maximum.accumulate(np.where(text != BACKSLASH, places, -1))
+    before = np.maximum(quotes - 1, 0)
+    odd: np.ndarray = (before - last_other[before]) % 2 == 1
+    return odd & (quotes > 0)
 
 
 def number_ends(text: np.ndarray, found: np.ndarray, ends: np.ndarray) -> np.ndarray:

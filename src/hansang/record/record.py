@@ -189,8 +189,7 @@ class Recorder:
         self._loop = None
         compactor, self._compactor = self._compactor, None
         if compactor is not None:
-            assert compactor.stdin is not None  # it was started with a pipe
-            compactor.stdin.close()
+            let_go(compactor)
             await asyncio.to_thread(wait, compactor, self.patience)
 
     def _wake(self) -> None:
@@ -202,8 +201,11 @@ class Recorder:
         if self._loop is None or not self.compact:
             return
         try:
-            if not nudge(self.folder) and (self._compactor is None or self._compactor.poll() is not None):
-                self._compactor = start_compactor(self.folder)
+            if nudge(self.folder) or (self._compactor is not None and self._compactor.poll() is None):
+                return
+            if self._compactor is not None:
+                let_go(self._compactor)
+            self._compactor = start_compactor(self.folder)
         except OSError as error:
             self.failing = f"the compactor cannot be started: {describe(error)}"
 
@@ -237,6 +239,12 @@ def start_compactor(folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "hansang.record.compact", str(folder)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def let_go(compactor: subprocess.Popen[bytes]) -> None:
+    """Close the pipe that keeps a compactor alive."""
+    if compactor.stdin is not None:
+        compactor.stdin.close()
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float) -> None:
