@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import logging.config
 import socket
 import sys
 import time
@@ -94,6 +95,7 @@ def serve(target: str, settings: Settings, say: Callable[[str], None] = print) -
     Raises `UsageError` when the target cannot be loaded or the port is taken.
     """
     started = time.perf_counter()
+    logging.config.dictConfig(log_config(settings))
     listener = bind(settings)
     if settings.workers > 1:
         return Workers(target, settings, listener).run()
