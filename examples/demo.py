@@ -304,6 +304,7 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("\nthe demo has ended")
+        sys.exit(130 if options.once else 0)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """`make demo ONCE=1` ends with status 0 when all is well, and otherwise says what is not."""
 
 import importlib.util
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import pytest
 from serving import ROOT, environment
 
@@ -80,3 +82,22 @@ def test_what_is_wrong_ends_the_demo(
 def test_no_good_answer_at_all_ends_the_demo(demo: ModuleType) -> None:
     with pytest.raises(demo.Failed, match="all 1 requests failed; the first with status 503"):
         demo.report([demo.Answer(0.001, 503, float("nan"), 110, 181)], 0.0, 0, 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_demo_that_is_ended_from_outside_takes_its_server_along(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    command: list[str | Path] = [sys.executable, DEMO, "--folder", folder]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith("serving models:/bikes@champion"):
+                break
+        address = re.search(r"(http://\S+)/predict", (folder / "server.log").read_text())
+        assert address
+        assert httpx.get(f"{address[1]}/readyz", trust_env=False).status_code == 200
+        demo.terminate()
+        assert demo.wait(60) == 143
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{address[1]}/readyz", trust_env=False)
