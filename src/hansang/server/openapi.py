@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from hansang.service import Endpoint, Service
 
 if TYPE_CHECKING:
-    from hansang.server.codec import Codec
+    from hansang.codec import Codec
 
 REF = "#/components/schemas/{model}"
 

@@ -8,10 +8,10 @@ from itertools import groupby
 from typing import Any
 
 from hansang.call import Call, Step
+from hansang.codec import Codec
 from hansang.errors import status_of
 from hansang.record import Recorder, Rows, Shared
 from hansang.server.ask import Ask
-from hansang.server.codec import Codec
 
 NO_STEP = Step("")
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError, create_model
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
+from hansang.codec import Codec, refused
 from hansang.errors import BadRequest, InvalidRow, MissingExtra, Problem, TooLarge, UnsupportedMedia
-from hansang.server.codec import Codec, refused
 from hansang.server.turn import Turn
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from hansang.codec import Codec
 from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
 from hansang.metrics import Metrics
 from hansang.record import Limits, Recorder
-from hansang.server.codec import Codec
 from hansang.server.turn import Turn
 from hansang.service import Service
 from hansang.settings import Settings, load_settings

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from hansang.batch import Batch
 from hansang.call import Call, Step
+from hansang.codec import Codec, count_nonfinite
 from hansang.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -27,7 +28,6 @@ from hansang.errors import (
 from hansang.graph import settle
 from hansang.metrics import Counter
 from hansang.server.ask import JSON, PROBLEM, Ask
-from hansang.server.codec import Codec, count_nonfinite
 from hansang.server.ids import new_ids
 from hansang.server.recording import Recording
 from hansang.service import Endpoint
