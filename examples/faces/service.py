@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import dlib
+import dlib  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 from pydantic import BaseModel, Field
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from serving import HANSANG, ROOT, run, served
+
+from tests.examples.serving import HANSANG, ROOT, run, served
 
 BIKES = ROOT / "examples" / "bikes"
 DATA = BIKES / "data" / "bikeshare.parquet"

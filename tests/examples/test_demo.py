@@ -10,7 +10,8 @@ from types import ModuleType
 
 import httpx
 import pytest
-from serving import ROOT, environment
+
+from tests.examples.serving import ROOT, environment
 
 DEMO = ROOT / "examples" / "demo.py"
 

@@ -9,7 +9,8 @@ import pytest
 import skimage
 from matplotlib import cbook
 from PIL import Image
-from serving import ROOT, served
+
+from tests.examples.serving import ROOT, served
 
 SERVICE = ROOT / "examples" / "faces" / "service.py"
 SAMPLES = Path(skimage.__file__).parent / "data"
