@@ -232,9 +232,15 @@ PEER_LIST = (
         body=_split_body,
     ),
     Peer("bentoml", "BentoML, batchable API", "bentoml", ("bentoml", *RUNTIMES), _bentoml, BOTH, body=_bento_body),
-    Peer("ray", "Ray Serve, `@serve.batch`", "ray", ("ray[serve]", *RUNTIMES), _script("ray", "ray_server.py"), BOTH),
+    Peer(
+        "ray",
+        "Ray Serve, `@serve.batch`",
+        "ray",
+        ("ray[serve]", *RUNTIMES),
+        _script("ray", "ray_server.py"),
+        ("sklearn",),
+    ),
 )
-MODEL_FREE = {"nginx", "echo", "fastapi-echo"}
 
 
 def launches(peer: Peer) -> list[tuple[str, str]]:
@@ -246,7 +252,9 @@ def launches(peer: Peer) -> list[tuple[str, str]]:
 
 def settings(peer: Peer, launch: Launch, ports: Sequence[int]) -> dict[str, str]:
     """Return what the peer reads from its environment, the extra ports that some insist on included."""
-    common = {"BENCH_PORT": str(launch.port), "BENCH_MODEL": str(launch.file) if launch.model else ""}
+    common = {"BENCH_PORT": str(launch.port)}
+    if launch.model:
+        common |= {"BENCH_MODEL": str(launch.file), "BENCH_MLFLOW_MODEL": str(launch.mlflow_folder)}
     path = f"{python_of(peer.environment).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     named_ports = {
         "MLSERVER_HTTP_PORT": str(launch.port),

@@ -38,7 +38,7 @@ KINDS = (
     Kind("good", 70, GOOD, frozenset({200})),
     Kind("several rows", 6, b'[{"x": %.4f, "fail": false}, {"x": 2, "fail": false}]', frozenset({200})),
     Kind("model error", 6, b'{"x": %.4f, "fail": true}', frozenset({500})),
-    Kind("wrong type", 4, b'{"x": "%.4f", "fail": false}', frozenset({422})),
+    Kind("wrong type", 4, b'{"x": "about %.4f", "fail": false}', frozenset({422})),
     Kind("missing field", 3, b'{"y": %.4f}', frozenset({422})),
     Kind("broken JSON", 3, b'{"x": %.4f', frozenset({400})),
     Kind("leaves before the answer", 5, GOOD, frozenset()),

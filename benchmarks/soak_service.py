@@ -11,9 +11,9 @@ class Row(BaseModel):
 
 
 def moody(batch: Batch) -> list[float]:
-    if any(row["fail"] for row in batch.rows):
+    if any(row.fail for row in batch.rows):
         raise ValueError("a row asked the model to fail")
-    return [row["x"] * 2 for row in batch.rows]
+    return [row.x * 2 for row in batch.rows]
 
 
 service = Service("soak", Model(moody), input=Row)

@@ -14,4 +14,4 @@ class Iris(BaseModel):
     petal_width: float
 
 
-service = Service("iris", Model(os.environ["BENCH_MODEL"]), input=Iris)
+service = Service("iris", Model(os.environ["BENCH_MLFLOW_MODEL"]), input=Iris)
