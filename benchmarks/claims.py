@@ -43,7 +43,9 @@ def _compare(says: str, ours: float | None, theirs: float | None, limit: float, 
         return Claim(says, "not measured", None)
     ratio = ours / theirs
     return Claim(
-        says, f"{ratio:.2f} ({ours:,.4g} against {theirs:,.4g} {unit})", ratio <= limit if most else ratio >= limit
+        says,
+        f"{ratio:.2f} ({_short(ours)} against {_short(theirs)} {unit})",
+        ratio <= limit if most else ratio >= limit,
     )
 
 
@@ -167,6 +169,10 @@ def _soak(soak: dict) -> Iterator[Claim]:
     yield Claim(
         "soak: every answer had an expected status", f"{soak['unexpected']} unexpected", soak["unexpected"] == 0
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _ms(value: float | None) -> str:

@@ -1,8 +1,13 @@
-"""Closed-loop load with wrk: N connections, each sends its next request when the last one is answered."""
+"""Closed-loop load: N connections, each sends its next request when the last one is answered.
+
+wrk makes it; where that is not installed a client of our own does, and the page says so.
+"""
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,11 +52,11 @@ def measure(
         rows.write("\n".join(bodies) + "\n")
         rows.flush()
         settings = {"BENCH_PATH": path, "BENCH_BODIES": rows.name, "BENCH_IDS": "1" if ids else "0"}
-        checked = _wrk(server.port, connections, warm, {**settings, "BENCH_CHECK": "1"})
+        checked = _run(server.port, connections, warm, {**settings, "BENCH_CHECK": "1"})
         if checked["wrong"] or not checked["requests"]:
             raise LoadFailedError(f"{checked['wrong']} of {checked['requests']} answers were not 200 with a body")
         before = server.cpu_seconds()
-        ran = _wrk(server.port, connections, seconds, settings)
+        ran = _run(server.port, connections, seconds, settings)
         spent = server.cpu_seconds() - before
     answered = max(ran["requests"], 1)
     return Loaded(
@@ -67,11 +72,10 @@ def measure(
     )
 
 
-def _wrk(port: int, connections: int, seconds: float, settings: dict[str, str]) -> dict:
+def _run(port: int, connections: int, seconds: float, settings: dict[str, str]) -> dict:
     whole = max(1, round(seconds))
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "10s", "-s", str(SCRIPT)]
     ran = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}"],
+        _command(port, connections, whole),
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
@@ -80,5 +84,12 @@ def _wrk(port: int, connections: int, seconds: float, settings: dict[str, str]) 
     )
     line = next((line for line in ran.stdout.splitlines() if line.startswith("BENCH ")), None)
     if line is None:
-        raise LoadFailedError((ran.stderr or ran.stdout).strip()[-200:] or "wrk said nothing")
+        raise LoadFailedError((ran.stderr or ran.stdout).strip()[-200:] or "the load generator said nothing")
     return json.loads(line.removeprefix("BENCH "))
+
+
+def _command(port: int, connections: int, seconds: int) -> list[str]:
+    if shutil.which("wrk") is None:
+        return [sys.executable, str(SCRIPT.with_name("client.py")), str(port), str(connections), str(seconds)]
+    load = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
+    return ["wrk", *load, f"http://127.0.0.1:{port}"]

@@ -18,9 +18,10 @@ access log, and answers the same model on random rows. Before and after the load
 scikit-learn's own.
 
 - **Requests/s and latencies**: closed loop with `wrk`, one thread, after a warm-up in which every answer is looked
-  into. The load generator shares the machine's cores, so servers with many processes suffer most.
-- **CPU µs**: user and system time of the server's whole process tree, divided by the requests. It hardly depends on
-  what else the machine does: the figure to compare by.
+  into; the bare echo and Hansang run three times, the run of median CPU counts. The load generator shares the
+  machine's cores, so servers with many processes suffer most.
+- **CPU µs**: user and system time of the server's whole process tree, divided by the requests. It depends
+  far less than requests/s on what else the machine does: the figure to compare by.
 - **Memory**: proportional set size of the tree, after the load. **First answer**: from starting the process to its
   first answer.
 """

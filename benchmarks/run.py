@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _measure_peers(results: dict, wanted: set[str], given: argparse.Namespace, now: str) -> None:
-    effort = online.Effort(given.seconds, 1)
+    effort = online.Effort(given.seconds, repeats=1 if given.quick else 3)
     kept = results.setdefault("online", {})
     chosen = [
         (peer, model, runtime)

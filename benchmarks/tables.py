@@ -199,4 +199,6 @@ def _claims(claims: Sequence[Claim]) -> Table:
 
 
 def _ratio(value: float | None, other: float | None) -> str:
-    return f"{value / other:.2f}" if value and other else ""
+    if not (value and other):
+        return ""
+    return f"{value / other:.2f}" if value >= other / 10 else f"{value / other:.2g}"
