@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from hansang.call import Call
 from hansang.errors import Problem
 from hansang.server.ask import Ask
-from hansang.server.turn import Turn
+from hansang.server.head import Head
 
 
 class Connection(Protocol):
@@ -26,18 +25,12 @@ class Connection(Protocol):
         """Write the answers that are ready, in the order of their requests."""
 
 
-@dataclass(slots=True)
-class Head:
-    """What a prediction request's header says."""
+class EncodedLines:
+    """uvicorn's default header fields as bytes; all connections of a server share it."""
 
-    turn: Turn
-    length: int
-    keep_alive: bool
-    request_id: str | None
-    patience: float | None
-    headers: Mapping[str, str]
-    fault: Problem | None
-    tags: dict[str, Any] | None
+    def __init__(self) -> None:
+        self.source: list[tuple[bytes, bytes]] | None = None
+        self.encoded = b""
 
 
 class Exchange(Ask):
@@ -78,6 +71,15 @@ class Exchange(Ask):
         if self.request_id is not None:
             lines += b"x-request-id: %b\r\n" % self.request_id.encode("latin-1")
         return lines + problem_headers(error)
+
+
+@dataclass(slots=True, eq=False)
+class Other:
+    """A request that the ASGI app answers; it starts when the ones before it are answered."""
+
+    cycle: RequestResponseCycle
+    app: Any
+    started: bool = False
 
 
 def problem_headers(error: Problem | None) -> bytes:

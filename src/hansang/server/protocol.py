@@ -7,6 +7,7 @@ order of pipelined answers. A request header that a connection sends again byte 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -19,47 +20,44 @@ from hansang.call import Call
 from hansang.errors import (
     BadRequest,
     HeadersTooLarge,
+    ModelFailed,
     Overloaded,
     Problem,
     RequestTimeout,
     TooLarge,
-    UnsupportedMedia,
+    Unavailable,
     problem,
 )
 from hansang.server.ask import PROBLEM
-from hansang.server.exchange import Exchange, Head
+from hansang.server.exchange import EncodedLines, Exchange, Other
+from hansang.server.head import REMEMBERED_SIZE, Head, Heads, declared_length, fault_of, header_size, read_head
 from hansang.server.ids import new_ids
-from hansang.server.turn import Turn, read_patience, trace
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
+    from hansang.server.turn import Turn
 
-REMEMBERED = 1024
-REMEMBERED_SIZE = 2048
+log = logging.getLogger("hansang")
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PIPELINED = 128
-
-
-class EncodedLines:
-    """uvicorn's default header fields as bytes; all connections of a server share it."""
-
-    def __init__(self) -> None:
-        self.source: list[tuple[bytes, bytes]] | None = None
-        self.encoded = b""
+LINGER = 2.0
 
 
 class PredictProtocol(HttpToolsProtocol):
     """One connection.
 
     `outgoing` holds the requests that have no answer on the wire yet, in their order: exchanges of the prediction
-    routes, which run at once, and ASGI cycles, each of which starts when the ones before it are answered.
+    routes, which run at once, and the others. `since` is when the client began to be waited for. `overhead` counts
+    the bytes since the last one of a body, so that neither a header nor what stands around chunks can grow for ever.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.serving: Serving = config.serving
-        self.heads: dict[bytes, Head] = config.heads
+        self.heads: Heads = config.heads
         self.lines: EncodedLines = config.lines
-        self.outgoing: deque[Any] = deque()
+        self.outgoing: deque[Exchange | Other] = deque()
         self.fresh = True
         self.closing = False
         self.since = time.monotonic()
@@ -67,8 +65,10 @@ class PredictProtocol(HttpToolsProtocol):
         self.head: Head | None = None
         self.body: list[bytes] = []
         self.size = 0
+        self.overhead = 0
         self.candidate: bytes | None = None
         self.header_done = False
+        self.owes_continue = False
         self.write_paused = False
 
     # --- the connection ---
@@ -85,8 +85,8 @@ class PredictProtocol(HttpToolsProtocol):
             if isinstance(item, Exchange):
                 item.leave()
             else:
-                item[0].disconnected = True
-                item[0].message_event.set()
+                item.cycle.disconnected = True
+                item.cycle.message_event.set()
         self.outgoing.clear()
         self.closing = True
         super().connection_lost(exc)
@@ -107,28 +107,46 @@ class PredictProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close when the last accepted request is answered."""
         if not self.outgoing:
-            self.transport.close()
+            if self.fresh:
+                self.hang_up()
+            else:
+                self.refuse(Unavailable("the service is draining", retry_after=1.0))
             return
         last = self.outgoing[-1]
         if isinstance(last, Exchange):
             last.keep_alive = False
         else:
-            last[0].keep_alive = False
+            last.cycle.keep_alive = False
 
     def sweep(self, now: float) -> None:
         """Close what has waited too long; called about once a second, so that no request needs a timer."""
         settings, waited = self.serving.settings, now - self.since
-        if self.closing or self.transport.is_closing():
+        if self.transport.is_closing() or self.write_paused:
             if waited > settings.body_timeout:
                 self.transport.abort()
-        elif self.write_paused:
-            if waited > settings.body_timeout:
-                self.transport.abort()
+        elif self.outgoing and (self.fresh or self.flow.read_paused):
+            self.since = now  # it is the server's turn: no client is late
         elif not self.fresh:
             if waited > (settings.body_timeout if self.header_done else settings.header_timeout):
                 self.refuse(RequestTimeout("the request came too slowly"))
-        elif not self.outgoing and waited > (settings.keep_alive if self.asked else settings.header_timeout):
-            self.closing = True
+        elif self.closing:
+            if waited > LINGER:
+                self.transport.abort()
+        elif waited > (settings.keep_alive if self.asked else settings.header_timeout):
+            self.hang_up()
+
+    def hang_up(self, linger: bool = False) -> None:
+        """Close, at once or when the client has had a moment to read the answer to what it is still sending.
+
+        Without the moment, the bytes that nobody reads any more make the kernel reset the connection, and the answer
+        is lost on its way.
+        """
+        self.closing = True
+        self.since = time.monotonic()
+        if linger and self.transport.can_write_eof() and self.serving.state == "ready":
+            self.transport.write_eof()
+            self.flow.resume_reading()
+        else:
             self.transport.close()
 
     # --- bytes ---
@@ -154,24 +172,20 @@ class PredictProtocol(HttpToolsProtocol):
             if data.startswith(b"POST ") and 4 < end <= REMEMBERED_SIZE:
                 self.candidate = data[:end]
             self.since = time.monotonic()
-            self.size = 0
         self.feed(data)
 
     def feed(self, data: bytes) -> None:
-        """Give bytes to the parser and keep the limit on the header's size."""
-        self.size += len(data)
+        """Give bytes to the parser and keep the limit on what is not a body."""
+        self.overhead += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.refuse(BadRequest("this server does not change protocols"))
-        except httptools.HttpParserError:
-            if not self.closing:
-                self.refuse(BadRequest("the request is not HTTP/1.1"))
-        except Problem as error:
-            self.refuse(error)
+            self.closing = True  # the request is answered; what follows it is not HTTP/1.1 any more
+        except httptools.HttpParserError as error:
+            self.refuse(fault_of(error))
         else:
-            if not self.fresh and not self.header_done and self.size > self.serving.settings.max_header:
-                self.refuse(HeadersTooLarge(f"the header is larger than {self.serving.settings.max_header} bytes"))
+            if not self.fresh and self.overhead > self.serving.settings.max_header:
+                self.refuse(self.too_large_header())
         self.candidate = None
 
     def refuse(self, error: Problem) -> None:
@@ -179,12 +193,29 @@ class PredictProtocol(HttpToolsProtocol):
         if self.closing:
             return
         self.closing = True
+        if not self.fresh and self.cycle is not None and not self.take_back():
+            self.hang_up()
+            return
         self.fresh = True
         head = Head(None, 0, False, None, None, {}, None, None)  # type: ignore[arg-type]  # it never reaches a turn
         exchange = Exchange(self, head, [], [], False, None)
         self.outgoing.append(exchange)
         id = new_ids(1)[0]
         exchange.deliver(error.status, PROBLEM, to_json(problem(error, id)), id, "", error)
+
+    def take_back(self) -> bool:
+        """Take the request that will never be whole from the ASGI app; False when its answer is on the wire."""
+        last = self.outgoing[-1] if self.outgoing else None
+        if not isinstance(last, Other) or last.cycle is not self.cycle or last.cycle.response_started:
+            return False
+        last.cycle.disconnected = True
+        last.cycle.message_event.set()
+        self.outgoing.pop()
+        return True
+
+    def too_large_header(self) -> Problem:
+        """Say what the limit is."""
+        return HeadersTooLarge(f"the header is larger than {self.serving.settings.max_header} bytes")
 
     # --- the parser's callbacks ---
 
@@ -193,7 +224,14 @@ class PredictProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.fresh = False
         self.header_done = False
+        self.overhead = 0
         self.head = None
+        self.cycle = None  # type: ignore[assignment]  # uvicorn's type does not say that there is none yet
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the header; those after a chunked body are dropped, for the header has been acted on."""
+        if not self.header_done:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Decide who answers; check what the header already says about the body."""
@@ -201,56 +239,47 @@ class PredictProtocol(HttpToolsProtocol):
         self.asked = True
         if self.closing:
             return
+        self.size = self.overhead = 0
+        settings = self.serving.settings
+        if header_size(self.url, self.headers) > settings.max_header:
+            raise self.too_large_header()
         length = declared_length(self.headers)
-        if length > self.serving.settings.max_body:
-            raise TooLarge(f"the body has {length} bytes; the limit is {self.serving.settings.max_body}")
-        self.size = 0
+        if length > settings.max_body:
+            raise TooLarge(f"the body has {length} bytes; the limit is {settings.max_body}")
+        upgrade = self.parser.should_upgrade()
+        if upgrade and (length > 0 or self.has_field(b"transfer-encoding")):
+            raise BadRequest("this server does not change protocols")  # the parser would not give the body
         turn = self.serving.fast.get(self.url) if self.parser.get_method() == b"POST" else None
-        if turn is None or self.parser.should_upgrade():
-            self.cycle = None  # type: ignore[assignment]  # each cycle is started from `outgoing`, not by uvicorn
+        if turn is None or upgrade:
             super().on_headers_complete()
+            if upgrade:
+                self.cycle.keep_alive = False
             return
-        self.head = head = self.read_head(turn, length)
+        self.begin_prediction(turn, length)
+
+    def begin_prediction(self, turn: Turn, length: int) -> None:
+        """Make ready for the body of a prediction request."""
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self.head = head = read_head(turn, self.headers, keep_alive)
         self.body = []
-        if self.expect_100_continue and not self.outgoing:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        elif self.candidate is not None and head.keep_alive and length >= 0:
-            self.remember(self.candidate, head)
+        if self.expect_100_continue:
+            if self.outgoing:
+                self.owes_continue = True  # the answers to what came before go first
+            else:
+                self.transport.write(CONTINUE)
+        elif self.candidate is not None and keep_alive and length >= 0:
+            self.heads.remember(self.candidate, self.headers, head)
         self.candidate = None
 
-    def remember(self, candidate: bytes, head: Head) -> None:
-        """Keep a header that is exactly one request line and one line a field, so that it means the same again."""
-        if candidate.count(b"\n") == len(self.headers) + 2:
-            if len(self.heads) >= REMEMBERED:
-                self.heads.clear()
-            self.heads[candidate] = head
-
-    def read_head(self, turn: Turn, length: int) -> Head:
-        """Read the fields that matter to a prediction."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
-        fault: Problem | None = None
-        patience = turn.endpoint.deadline
-        media = headers.get("content-type", "application/json").lower()
-        kind, _, parameters = media.partition(";")
-        kind, charset = kind.strip(), parameters.strip().removeprefix("charset=").strip('"')
-        if not (kind == "application/json" or kind.endswith("+json")) or charset not in ("", "utf-8", "utf8"):
-            fault = UnsupportedMedia(f"the content type is {media!r}; send application/json in UTF-8")
-        elif headers.get("content-encoding", "identity").lower() != "identity":
-            fault = UnsupportedMedia("the body is compressed; send it as it is")
-        if "x-deadline-ms" in headers:
-            try:
-                patience = read_patience(headers["x-deadline-ms"])
-            except BadRequest as error:
-                fault = error
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        return Head(
-            turn, max(length, 0), keep_alive, headers.get("x-request-id"), patience, headers, fault, trace(headers)
-        )
+    def has_field(self, wanted: bytes) -> bool:
+        """Say whether the header has a field of this name."""
+        return any(name == wanted for name, _ in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Collect the body within its limit."""
         if self.closing:
             return
+        self.overhead = 0
         self.size += len(body)
         if self.size > self.serving.settings.max_body:
             raise TooLarge(f"the body is larger than {self.serving.settings.max_body} bytes")
@@ -262,11 +291,12 @@ class PredictProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Take a whole request."""
         self.fresh = True
-        self.size = 0
+        self.header_done = self.owes_continue = False
         if self.closing:
             return
         if self.head is None:
             super().on_message_complete()
+            self.closing = not self.cycle.keep_alive
             return
         head, self.head = self.head, None
         self.ask(head, self.body[0] if len(self.body) == 1 else b"".join(self.body))
@@ -293,6 +323,10 @@ class PredictProtocol(HttpToolsProtocol):
                 raise refusal
         except Problem as error:
             many, rows, raw, fault = False, [error], None, error
+        except Exception as error:  # a validator of the user's own may raise anything
+            log.exception("a row of %s could not be read", turn.endpoint.path)
+            fault = ModelFailed(f"the row could not be read: {type(error).__name__}")
+            many, rows, raw = False, [fault], None
         deadline = self.since + head.patience if head.patience is not None else None
         calls = [Call("", n, deadline, head.headers, None, head.request_id, tags=head.tags) for n in range(len(rows))]
         exchange = Exchange(self, head, rows, calls, many, raw)
@@ -302,15 +336,17 @@ class PredictProtocol(HttpToolsProtocol):
         if fault is None:
             turn.add(exchange)
         else:
+            if self.serving.state == "draining":
+                self.closing, exchange.keep_alive = True, False
             turn.reject(exchange, fault)
         if len(self.outgoing) > PIPELINED:
             self.flow.pause_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start an ASGI request when it is its turn to be answered."""
-        self.outgoing.append((cycle, app))
+        self.outgoing.append(Other(cycle, app))
         if len(self.outgoing) == 1:
-            super()._start_asgi_task(cycle, app)
+            self.flush()
 
     def on_response_complete(self) -> None:
         """Go on with the next request after an ASGI answer."""
@@ -319,7 +355,6 @@ class PredictProtocol(HttpToolsProtocol):
         if self.outgoing:
             self.outgoing.popleft()
         if not self.transport.is_closing():
-            self.flow.resume_reading()
             self.flush()
 
     def flush(self) -> None:
@@ -327,8 +362,8 @@ class PredictProtocol(HttpToolsProtocol):
         outgoing = self.outgoing
         while outgoing:
             item = outgoing[0]
-            if not isinstance(item, Exchange):
-                super()._start_asgi_task(*item)
+            if isinstance(item, Other):
+                self.start(item)
                 return
             if item.answer is None:
                 return
@@ -336,11 +371,19 @@ class PredictProtocol(HttpToolsProtocol):
             self.server_state.total_requests += 1
             self.transport.write(item.answer)
             if not item.keep_alive:
-                self.closing = True
-                self.transport.close()
+                self.hang_up(linger=not item.calls)
                 return
+        if self.owes_continue:
+            self.owes_continue = False
+            self.transport.write(CONTINUE)
         if not self.write_paused:
             self.flow.resume_reading()
+
+    def start(self, other: Other) -> None:
+        """Run the ASGI app for a request, once."""
+        if not other.started:
+            other.started = True
+            super()._start_asgi_task(other.cycle, other.app)
 
     def default_headers(self) -> bytes:
         """Give the date line, encoded once a second."""
@@ -349,11 +392,3 @@ class PredictProtocol(HttpToolsProtocol):
             self.lines.source = lines
             self.lines.encoded = b"".join(b"%b: %b\r\n" % line for line in lines)
         return self.lines.encoded
-
-
-def declared_length(headers: list[tuple[bytes, bytes]]) -> int:
-    """Read the content length; -1 without. The parser has already refused one that is not a number."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return -1

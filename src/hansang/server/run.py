@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import logging.config
+import signal
 import socket
 import sys
 import time
@@ -14,7 +15,9 @@ from typing import Any
 import uvicorn
 
 from hansang.errors import UsageError
-from hansang.server.protocol import EncodedLines, PredictProtocol
+from hansang.server.exchange import EncodedLines
+from hansang.server.head import Heads
+from hansang.server.protocol import PredictProtocol
 from hansang.server.serving import Serving
 from hansang.server.workers import Workers
 from hansang.service import Service
@@ -46,7 +49,7 @@ class Config(uvicorn.Config):
         )
         self.settings = settings
         self.service = service
-        self.heads: dict[bytes, Any] = {}
+        self.heads = Heads()
         self.lines = EncodedLines()
 
     @property
@@ -114,10 +117,13 @@ def serve_here(
     service.app.state.settings = settings
     service.load(settings)
     server = Server(Config(service, settings), lambda: ready(service), tick)
+    # uvicorn raises the signal that ended it once more, to whoever handled it before: that shall be nobody
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        return 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return 0 if server.started else 3
 
 
