@@ -15,7 +15,6 @@ from zlib import crc32
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import TIME, MakeRows, ReadRows
 
 from hansang.errors import RecordError
 from hansang.record import Limits, Recorder
@@ -23,6 +22,7 @@ from hansang.record.compact import Compactor, main
 from hansang.record.parquet import convert
 from hansang.record.record import nudge
 from hansang.record.segment import HEADER
+from tests.record.making import TIME, MakeRows, ReadRows
 
 
 class Crash(BaseException):

@@ -10,7 +10,6 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from conftest import MakeRows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from hansang.record import Recorder, Rows, Shared
 from hansang.record.frame import Frames, encode
 from hansang.record.segment import HEADER, read_segment
 from hansang.record.table import to_table
+from tests.record.making import MakeRows
 
 SYNC = b"12345678"
 LIMIT = 1000

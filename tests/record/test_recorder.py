@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TIME, MakeRows, ReadRows
 
 from hansang.errors import RecordError
 from hansang.record import Limits, Recorder
-
-WRITER = Path(__file__).with_name("writer.py")
+from tests.record.making import ROOT, TIME, MakeRows, ReadRows, writer_command
 
 
 class Clock:
@@ -235,8 +233,8 @@ def test_no_row_whose_write_returned_is_missing_after_kill_9_and_none_is_there_t
     acknowledged: list[int] = []
     for round_ in range(10):
         first = round_ * 300_000
-        command = [sys.executable, str(WRITER), str(tmp_path), str(first), "300000", "400"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        command = writer_command(tmp_path, first, 300_000, 400)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             for _ in range(random.randint(1, 1500)):
                 last = int(writer.stdout.readline())

@@ -13,9 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import rows_of
-
 from hansang.record import Limits, Recorder
+from tests.record.making import rows_of
 
 TURN = 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,8 +50,9 @@ def tail(
         if not follow:
             show_rows(newest, as_json)
             return
-        for row in followed(folder, newest):
-            print(line(row) if as_json else sentence(row), flush=True)
+        with suppress(KeyboardInterrupt):
+            for row in followed(folder, newest):
+                print(line(row) if as_json else sentence(row), flush=True)
 
 
 @app.command()
@@ -113,25 +114,22 @@ def read_newest(folder: Path, rows: int) -> list[Row]:
 
 
 def followed(folder: Path, newest: list[Row]) -> Iterator[Row]:
-    """Give rows, and then new ones as they are answered, until interrupted."""
+    """Give rows, and then new ones as they are answered, without end."""
     read = reader()
     seen: dict[tuple[Any, ...], float] = {}
     query = "SELECT * FROM predictions WHERE time >= make_timestamptz(?::BIGINT) ORDER BY time, id, row"
     start = time.time()
-    try:
-        while True:
-            for row in newest:
-                name = (row["id"], row["row"], row["role"], row["node"])
-                if name not in seen:
-                    seen[name] = row["time"].timestamp()
-                    yield row
-            time.sleep(POLL)
-            horizon = max([start, *seen.values()]) - LATE
-            seen = {name: at for name, at in seen.items() if at >= horizon}
-            connection = read.connect(folder, since=horizon)
-            newest = plain(read.query(connection, query, [int(horizon * 1e6)]))
-    except KeyboardInterrupt:
-        return
+    while True:
+        for row in newest:
+            name = (row["id"], row["row"], row["role"], row["node"])
+            if name not in seen:
+                seen[name] = row["time"].timestamp()
+                yield row
+        time.sleep(POLL)
+        horizon = max([start, *seen.values()]) - LATE
+        seen = {name: at for name, at in seen.items() if at >= horizon}
+        connection = read.connect(folder, since=horizon)
+        newest = plain(read.query(connection, query, [int(horizon * 1e6)]))
 
 
 def read_one(folder: Path, id: str) -> list[Row]:

@@ -1,0 +1,173 @@
+"""The view: every row once, whatever writers and the compactor do meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from hansang.errors import RecordError
+from hansang.record import Recorder, read
+from hansang.record.parquet import convert
+from hansang.record.segment import finished_segments, list_segments
+from hansang.record.table import SCHEMA
+from tests.record.making import ROOT, TIME, MakeRows, ReadRows, writer_command
+
+
+def compact(folder: Path) -> None:
+    for segment in finished_segments(folder):
+        convert(segment, folder)
+
+
+def test_parquet_closed_and_open_segments_are_one_view(
+    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows
+) -> None:
+    recorder = Recorder(tmp_path)
+    for first in (0, 2, 4):
+        recorder.roll()
+        if first == 2:
+            compact(tmp_path)
+        recorder.write([make_rows(first, 2)])
+    assert len(list(tmp_path.glob("predictions/*/*.parquet"))) == 1
+    assert len(list_segments(tmp_path, ".open", ".closed")) == 2
+    assert [row["output_value"] for row in read_rows(tmp_path)] == [n + 0.5 for n in range(6)]
+
+
+def test_the_view_has_the_same_columns_with_and_without_parquet(tmp_path: Path, make_rows: MakeRows) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.write([make_rows(0, 2)])
+    described = []
+    for _ in range(2):
+        with read.connect(tmp_path) as connection:
+            described.append(read.query(connection, "DESCRIBE predictions").to_pylist())
+        recorder.roll()
+        compact(tmp_path)
+    assert described[0] == described[1]
+    assert [column["column_name"] for column in described[0]] == SCHEMA.names
+
+
+def test_a_segment_compacted_between_listing_and_opening_is_there_once(
+    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.write([make_rows(0, 4)])
+    recorder.roll()
+
+    def list_then_compact(folder: Path, *suffixes: str) -> list[Path]:
+        found = list_segments(folder, *suffixes)
+        compact(folder)
+        return found
+
+    monkeypatch.setattr(read, "list_segments", list_then_compact)
+    assert len(read_rows(tmp_path)) == 4
+
+
+def test_a_segment_closed_between_listing_and_opening_is_there_once(
+    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.write([make_rows(0, 4)])
+
+    def list_then_close(folder: Path, *suffixes: str) -> list[Path]:
+        found = list_segments(folder, *suffixes)
+        recorder.roll()
+        return found
+
+    monkeypatch.setattr(read, "list_segments", list_then_close)
+    assert len(read_rows(tmp_path)) == 4
+
+
+def test_a_segment_compacted_after_it_was_read_is_there_once(
+    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.write([make_rows(0, 4)])
+    recorder.roll()
+    decode = read.segment_table
+
+    def decode_then_compact(segment: Path, since: float | None) -> pa.Table | None:
+        table = decode(segment, since)
+        compact(tmp_path)
+        return table
+
+    monkeypatch.setattr(read, "segment_table", decode_then_compact)
+    assert len(read_rows(tmp_path)) == 4
+
+
+def test_two_writers_and_two_readers_at_once_see_consistent_views(
+    tmp_path: Path, read_rows: ReadRows, wait_for_compactor: Callable[[Path], None]
+) -> None:
+    count = 3000
+    faults: list[object] = []
+    views = [0, 0]
+    finished = threading.Event()
+
+    def look(reader: int) -> None:
+        seen: set[str] = set()
+        while not finished.is_set():
+            ids = [row["id"] for row in read_rows(tmp_path, "id")]
+            if len(ids) != len(set(ids)) or not seen <= set(ids):
+                faults.append((len(ids), len(set(ids)), len(seen - set(ids))))
+            seen = set(ids)
+            views[reader] += 1
+
+    readers = [threading.Thread(target=look, args=(reader,)) for reader in range(2)]
+    commands = [writer_command(tmp_path, first, count, 500) for first in (0, count)]
+    writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for command in commands]
+    for reader in readers:
+        reader.start()
+    try:
+        assert [writer.wait() for writer in writers] == [0, 0]
+    finally:
+        finished.set()
+        for reader in readers:
+            reader.join()
+    wait_for_compactor(tmp_path)
+    assert faults == []
+    assert min(views) > 2
+    assert [int(row["id"][-12:]) for row in read_rows(tmp_path, "id")] == list(range(2 * count))
+
+
+def test_since_leaves_out_files_that_were_written_before(tmp_path: Path, make_rows: MakeRows) -> None:
+    recorder = Recorder(tmp_path)
+    for first in (0, 1):
+        recorder.write([make_rows(first, 1)])
+        recorder.roll()
+    old, new = sorted((tmp_path / "spool").iterdir(), key=lambda path: path.stat().st_ino)
+    os.utime(old, (TIME, TIME))
+    with read.connect(tmp_path, since=TIME + 1) as connection:
+        assert read.query(connection, "SELECT count(*) AS rows FROM predictions").to_pylist() == [{"rows": 1}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT nothing FROM predictions", 'Referenced column "nothing" not found'),
+        ("SELEC 1", "syntax error at or near"),
+        ("SELECT 1; SELECT 2", "read with a single SELECT"),
+        ("COPY (SELECT 1) TO 'x.csv'", "read with a single SELECT"),
+        ("CREATE TABLE x AS SELECT 1", "read with a single SELECT"),
+        ("SET threads = 1", "read with a single SELECT"),
+        ("", "read with a single SELECT"),
+        ("SELECT 'x'::INTEGER", "Could not convert string"),
+    ],
+)
+def test_a_query_that_is_wrong_or_would_change_something_is_refused_in_words(
+    tmp_path: Path, sql: str, message: str
+) -> None:
+    with read.connect(tmp_path) as connection, pytest.raises(RecordError, match=message):
+        read.query(connection, sql)
+
+
+def test_a_folder_whose_name_needs_quoting_is_read(tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows) -> None:
+    folder = tmp_path / "it's [a] *folder?"
+    recorder = Recorder(folder)
+    recorder.write([make_rows(0, 2)])
+    recorder.roll()
+    compact(folder)
+    assert len(read_rows(folder)) == 2
