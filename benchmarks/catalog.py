@@ -1,7 +1,7 @@
 """The peers: how each is installed, started and asked, and which models it serves.
 
-Each runs as its own guide recommends, with one worker and its access log off; where a guide leaves the batching window
-open it is 1 ms, in the peer's favour.
+Each runs as its own guide recommends, with one worker and its access log off. Where a guide leaves the batching window
+open it is 1 ms, and ONNX Runtime has one thread: both in the peers' favour.
 """
 
 import json

@@ -14,6 +14,7 @@ from server import Server, StartFailedError, free_port
 
 PREPARED = 1024
 CHECKED = 32
+CLOSELY = {"", "logregonnx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def measure_peer(peer: Peer, model: str, runtime: str, effort: Effort) -> dict:
         environments.prepare(peer.environment, peer.packages)
         about["versions"] = environments.versions(peer.environment, peer.packages) if peer.packages else {}
         with start(peer, model, runtime) as server:
-            return {**about, **_measure(server, peer, model, effort)}
+            return {**about, **_measure(server, peer, model, runtime, effort)}
     except (environments.InstallFailedError, StartFailedError, LoadFailedError, OSError) as error:
         return {**about, "failed": " ".join(str(error).split())[:300] or type(error).__name__}
 
@@ -76,11 +77,12 @@ class _FirstAnswer:
                 raise LoadFailedError(f"for row {list(row)} expected label {label}, got {status}: {body[:120]!r}")
 
 
-def _measure(server: Server, peer: Peer, model: str, effort: Effort) -> dict:
+def _measure(server: Server, peer: Peer, model: str, runtime: str, effort: Effort) -> dict:
     server.answers.verify(server)
     bodies = [peer.body(row) for row in models.rows(PREPARED).tolist()]
     times = {"seconds": effort.seconds, "warm": effort.warm}
-    repeats = effort.repeats if peer.ids else 1
+    closely = peer.ids and f"{model}{runtime}" in CLOSELY
+    repeats = effort.repeats if closely else 1
 
     def median(connections: int, ids: bool = False) -> dict:
         """Measure and keep the run of median CPU; those that are compared most closely run more than once."""
@@ -91,7 +93,7 @@ def _measure(server: Server, peer: Peer, model: str, effort: Effort) -> dict:
         return asdict(sorted(tries, key=lambda run: run.cpu_us)[len(tries) // 2])
 
     runs = {str(connections): median(connections) for connections in effort.connections}
-    if peer.ids:
+    if closely:
         runs["64 ids"] = median(64, ids=True)
     server.answers.verify(server)
     return {"runs": runs, "memory_mb": round(server.memory_mb(), 1), "first_answer_s": round(server.first_answer, 2)}

@@ -61,7 +61,7 @@ def _measure_peers(results: dict, wanted: set[str], given: argparse.Namespace, n
 def _measure_sections(results: dict, wanted: set[str], given: argparse.Namespace, now: str) -> None:
     todo = {
         "idle": lambda: idle.measure(5 if given.quick else 20),
-        "openloop": lambda: {"rows": openloop.measure(4 if given.quick else 15)},
+        "openloop": lambda: {"rows": openloop.measure(3 if given.quick else 15)},
         "offline": lambda: {"rows": offline.measure(100_000 if given.quick else 1_000_000)},
     }
     for name, measure in todo.items():
@@ -104,10 +104,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="shorter runs, fewer forms; under five minutes")
     parser.add_argument("--only", metavar="A,B", help=f"some of: {', '.join(SECTIONS)}, or names of servers")
-    parser.add_argument("--seconds", type=float, help="length of a closed-loop run; default 5, or 2 with --quick")
+    parser.add_argument("--seconds", type=float, help="length of a closed-loop run; default 5, or 1 with --quick")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
     given = parser.parse_args()
-    given.seconds = given.seconds or (2 if given.quick else 5)
+    given.seconds = given.seconds or (1 if given.quick else 5)
     known = {*SECTIONS, *(peer.name for peer in catalog.PEER_LIST)}
     if given.only and (unknown := set(given.only.split(",")) - known):
         parser.error(f"no {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")

@@ -30,7 +30,9 @@ def _sklearn(path: str) -> Predict:
 def _onnx(path: str) -> Predict:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # for one row a second thread only spins, at the peer's cost
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def predict(rows: Sequence[Sequence[float]] | np.ndarray) -> list[int]:
