@@ -71,11 +71,15 @@ def make_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         serving = Serving(service, getattr(app.state, "settings", None))
         service.app.state.serving = serving
-        async with serving.running():
-            if not bypassable(service.app):
-                log.info("%s has middleware or handlers of its own: its predictions go through ASGI", service.name)
-                serving.fast.clear()
-            yield
+        try:
+            async with serving.running():
+                if not bypassable(service.app):
+                    log.info("%s has middleware or handlers of its own: its predictions go through ASGI", service.name)
+                    serving.fast.clear()
+                yield
+        except Exception as error:
+            service.app.state.fault = error  # for whoever started the server: uvicorn only says that there was one
+            raise
 
     app = FastAPIOffline(
         title=service.name, description=service.description, version=service.version, lifespan=lifespan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import logging.config
+import math
 import signal
 import socket
 import sys
@@ -13,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.lifespan.on import LifespanOn
 
-from hansang.errors import UsageError
+from hansang.errors import HansangError, UsageError
 from hansang.server.exchange import EncodedLines
 from hansang.server.head import Heads
 from hansang.server.protocol import PredictProtocol
@@ -27,6 +29,14 @@ from hansang.target import load_target
 log = logging.getLogger("hansang")
 
 SWEEP_TICKS = 10
+
+
+class Lifespan(LifespanOn):
+    """uvicorn's, but silent: what goes wrong at start is said once, by whoever started the server."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.logger = logging.getLogger("hansang.lifespan")
 
 
 class Config(uvicorn.Config):
@@ -52,6 +62,17 @@ class Config(uvicorn.Config):
         self.heads = Heads()
         self.lines = EncodedLines()
 
+    def load(self) -> None:
+        """Load what uvicorn loads."""
+        super().load()
+        self.lifespan_class = Lifespan
+
+    @property
+    def fault(self) -> Exception | None:
+        """What went wrong when the application started or ended."""
+        fault: Exception | None = getattr(self.service.app.state, "fault", None)
+        return fault
+
     @property
     def serving(self) -> Serving:
         """What this process serves with; the application's lifespan made it."""
@@ -69,8 +90,20 @@ class Server(uvicorn.Server):
         self.tick = tick
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
-        await super().startup(sockets)
+        """Start, then say so; raises a `HansangError` that says why it cannot."""
+        config = self.serving_config
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            fault = config.fault
+            if fault is None or isinstance(fault, HansangError):
+                raise (fault or HansangError("the service could not start")) from None
+            log.debug("the service could not start", exc_info=fault)
+            raise HansangError(
+                f"the service could not start: {type(fault).__name__}: {fault} (--log-level debug shows where)"
+            ) from fault
+        except OSError as error:
+            raise not_listening(config.settings, error) from error
         if not self.should_exit:
             self.ready()
 
@@ -89,6 +122,8 @@ class Server(uvicorn.Server):
         """Refuse new rows with 503 while accepted ones are answered, then close the sockets."""
         config = self.serving_config
         await config.serving.drained(config.settings.drain_timeout)
+        left = min(config.serving.until - time.monotonic(), config.settings.drain_timeout)
+        config.timeout_graceful_shutdown = max(1, math.ceil(left))
         await super().shutdown(sockets)
 
 
@@ -116,7 +151,8 @@ def serve_here(
     service = load_target(target)
     service.app.state.settings = settings
     service.load(settings)
-    server = Server(Config(service, settings), lambda: ready(service), tick)
+    config = Config(service, settings)
+    server = Server(config, lambda: ready(service), tick)
     # uvicorn raises the signal that ended it once more, to whoever handled it before: that shall be nobody
     handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -124,7 +160,10 @@ def serve_here(
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return 0 if server.started else 3
+    if config.fault is not None:
+        log.error("the service did not end as it should", exc_info=config.fault)
+        return 1
+    return 0
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -140,15 +179,18 @@ def bind(settings: Settings) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(
-                f"port {settings.port} of {settings.host} is in use; end the other server or take --port 0"
-            ) from error
-        raise UsageError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+        raise not_listening(settings, error) from error
     listener.setblocking(False)
     listener.set_inheritable(True)
     settings.port = listener.getsockname()[1]
     return listener
+
+
+def not_listening(settings: Settings, error: OSError) -> UsageError:
+    """Say why there is no listening socket."""
+    if error.errno == errno.EADDRINUSE:
+        return UsageError(f"port {settings.port} of {settings.host} is in use; end the other server or take --port 0")
+    return UsageError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
 
 
 def announce(service: Service, settings: Settings, started: float, say: Callable[[str], None]) -> None:
@@ -174,9 +216,13 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "formatters": {
             "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+            "nowhere": {"class": "logging.NullHandler"},
+        },
         "loggers": {
             "hansang": {"handlers": ["stderr"], "level": level, "propagate": False},
+            "hansang.lifespan": {"handlers": ["nowhere"], "propagate": False},
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
             "uvicorn.access": {"level": "INFO" if settings.access_log else "WARNING"},
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ METRICS_FOLDER = "HANSANG_METRICS_FOLDER"
 class Serving:
     """A service at work in this process.
 
-    `state` goes from `starting` over `ready` to `draining`; `in_flight` counts the rows that have no answer yet.
+    `state` goes from `starting` over `ready` to `draining`; `in_flight` counts the rows that have no answer
+    yet, and `until` is when the drain gives up on them.
     """
 
     def __init__(self, service: Service, settings: Settings | None = None) -> None:
@@ -37,6 +39,7 @@ class Serving:
         self.state: Literal["starting", "ready", "draining"] = "starting"
         self.in_flight = 0
         self.idle = asyncio.Event()
+        self.until = float("inf")
         self.turns: dict[str, Turn] = {}
         self.fast: dict[bytes, Turn] = {}
 
@@ -99,12 +102,16 @@ class Serving:
             self.idle.set()
 
     async def drained(self, seconds: float) -> None:
-        """Wait until every accepted row is answered, at most so long."""
-        self.state = "draining"
+        """Wait until every accepted row is answered, at most so long after the drain began; then answer 503."""
+        if self.state != "draining":
+            self.state = "draining"
+            self.until = time.monotonic() + seconds
         if not self.in_flight:
             return
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(self.until - time.monotonic(), 0.0)):
                 await self.idle.wait()
         except TimeoutError:
             log.error("%d rows had no answer %.0f s after the drain began", self.in_flight, seconds)
+            for turn in self.turns.values():
+                await turn.give_up()

@@ -96,6 +96,9 @@ class Turn:
         try:
             answers = await settle(self.endpoint.graph, Batch(rows, calls, failed))
             self._finish(asks, answers.rows, answers.failed)
+        except asyncio.CancelledError:
+            self._finish(asks, [Unavailable("the service ended before the answer", retry_after=1.0)] * len(rows), 1)
+            raise
         except BaseException as error:
             self._bug(asks, error)
             if not isinstance(error, Exception):
@@ -103,6 +106,14 @@ class Turn:
         finally:
             self.serving.settled(len(rows))
             self.tasks.discard(asyncio.current_task())
+
+    async def give_up(self) -> None:
+        """Answer 503 to whoever still waits: the time to drain is over."""
+        tasks = [task for task in self.tasks if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
 
     def _expire(self, ask: Ask) -> None:
         """Answer 504 at the deadline; the model may still run, for nobody."""
@@ -159,7 +170,7 @@ class Turn:
         if not failed:
             try:
                 bodies = [encode(outcome) for outcome in outcomes]
-            except ModelFailed:
+            except Exception:  # whatever a prediction is made of, it does not touch its batch mates
                 failed = 1
         if failed:
             bodies = []
@@ -199,7 +210,8 @@ class Turn:
             ask.answered = True
             if ask.timer is not None:
                 ask.timer.cancel()
-            version = version_of(ask.calls[0].trail)
+            good = next((row for row in range(len(ask.rows)) if row not in faults), 0)
+            version = version_of(ask.calls[good].trail)
             request_id = ask.calls[0].request_id or id
             for row, error in faults.items():
                 self._log(request_id, row, error)

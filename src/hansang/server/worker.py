@@ -7,17 +7,20 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 
-from hansang.errors import HansangError
+from hansang.errors import HansangError, UsageError
 from hansang.server.run import announce, serve_here
+from hansang.server.workers import SETTINGS
 from hansang.service import Service
 from hansang.settings import Settings
 
+LAST_WORDS = 3000
 
-def main(target: str, settings_json: str, listener: int, pipe: int, speak: bool) -> int:
-    """Serve on an inherited socket; write a byte a second to the parent's pipe."""
+
+def main(target: str, settings: Settings, listener: int, pipe: int, speak: bool) -> int:
+    """Serve on an inherited socket; write a byte a second to the parent's pipe, and why it could not start."""
     started = time.perf_counter()
-    settings = Settings.model_validate_json(settings_json)
 
     def beat() -> None:
         try:
@@ -33,9 +36,11 @@ def main(target: str, settings_json: str, listener: int, pipe: int, speak: bool)
     try:
         return serve_here(target, settings, socket.socket(fileno=listener), ready, beat)
     except HansangError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3
+        with suppress(BrokenPipeError):
+            os.write(pipe, b"!" + str(error).encode()[:LAST_WORDS])
+        return 2 if isinstance(error, UsageError) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "announce"))
+    given = Settings.model_validate_json(os.environ.pop(SETTINGS))
+    sys.exit(main(sys.argv[1], given, int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "announce"))

@@ -16,12 +16,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hansang.errors import HansangError, UsageError
 from hansang.server.serving import METRICS_FOLDER
 from hansang.settings import Settings
 
 log = logging.getLogger("hansang")
 
 SILENCE = 30.0
+SETTINGS = "HANSANG_WORKER_SETTINGS"
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 
@@ -38,14 +40,15 @@ class Worker:
     delay: float = FIRST_DELAY
     due: float = 0.0
     lived: bool = field(default=False)
+    words: str = ""
 
 
 class Workers:
     """Starts the workers, starts a dead one again, ends one whose event loop is stuck, and drains all on SIGTERM.
 
     Each worker writes a byte a second to its pipe, from its event loop; a worker that has been silent for
-    `SILENCE` seconds is killed. A worker whose parent died notices it by the same pipe. When no worker ever got ready
-    the start has failed, and the parent ends with status 3.
+    `SILENCE` seconds is killed. A worker whose parent died notices it by the same pipe. When one ends before any was
+    ready, the start has failed; the worker's last words on the pipe say why.
     """
 
     def __init__(self, target: str, settings: Settings, listener: socket.socket) -> None:
@@ -57,7 +60,7 @@ class Workers:
         self.stopping = False
 
     def run(self) -> int:
-        """Run until a signal ends it; gives the exit status."""
+        """Run until a signal ends it; gives the exit status. Raises a `HansangError` when the start fails."""
         folder = tempfile.mkdtemp(prefix="hansang-metrics-")
         os.environ[METRICS_FOLDER] = folder
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
@@ -76,25 +79,29 @@ class Workers:
                     self._start(worker)
             for key, _ in self.selector.select(1.0):
                 self._hear(key.data)
-            if not self._look():
-                log.error("no worker could start; the reason stands above")
-                return 3
+            self._look()
         return 0
 
     def _hear(self, worker: Worker | None) -> None:
         if worker is None:
             return  # a signal; its handler has run
-        if os.read(worker.pipe, 4096):
+        data = os.read(worker.pipe, 4096)
+        beats, _, words = data.partition(b"!")
+        worker.words += words.decode(errors="replace")
+        if beats:
             worker.beat = time.monotonic()
-            if not worker.lived:
-                worker.lived = True
-        else:
-            self.selector.unregister(worker.pipe)
-            os.close(worker.pipe)
-            worker.pipe = -1
+            worker.lived = True
+        if not data:
+            self._forget(worker)
 
-    def _look(self) -> bool:
-        """Note who died or is stuck; False when nobody ever came up."""
+    def _forget(self, worker: Worker) -> None:
+        """Close the pipe of a worker that ended."""
+        self.selector.unregister(worker.pipe)
+        os.close(worker.pipe)
+        worker.pipe = -1
+
+    def _look(self) -> None:
+        """Note who died or is stuck."""
         now = time.monotonic()
         for worker in self.workers:
             process = worker.process
@@ -108,14 +115,18 @@ class Workers:
                 process.wait()
             if process.poll() is not None and not self.stopping:
                 self._bury(worker, process.returncode)
-        return any(worker.process is not None or worker.lived for worker in self.workers)
 
     def _bury(self, worker: Worker, status: int) -> None:
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
-        if not worker.lived:
-            worker.process, worker.due = None, float("inf")  # it never got ready: it would fail again
-            log.error("worker %d could not start (%s)", worker.number, how)
-            return
+        while worker.pipe >= 0:
+            try:
+                self._hear(worker)
+            except BlockingIOError:  # a process that the worker left behind holds the other end
+                self._forget(worker)
+        if not any(each.lived for each in self.workers):
+            words = worker.words or f"a worker ended {how} before it was ready"
+            raise UsageError(words) if status == 2 else HansangError(words)
+        how, worker.words = f"{how}: {worker.words}" if worker.words else how, ""
         long_ago = time.monotonic() - worker.born > 60.0
         worker.delay = FIRST_DELAY if long_ago else min(worker.delay * 2.0, LONGEST_DELAY)
         worker.process, worker.due, worker.beat = None, time.monotonic() + worker.delay, 0.0
@@ -123,20 +134,21 @@ class Workers:
 
     def _start(self, worker: Worker) -> None:
         ear, mouth = os.pipe()
-        os.set_inheritable(mouth, True)
+        os.set_blocking(ear, False)
         first = worker.number == 0 and not worker.lived
         command = [
             *(sys.executable, "-P", "-m", "hansang.server.worker"),
-            *(self.target, self.settings.model_dump_json()),
-            *(str(self.listener.fileno()), str(mouth), "announce" if first else "quiet"),
+            *(self.target, str(self.listener.fileno()), str(mouth), "announce" if first else "quiet"),
         ]
-        worker.process = subprocess.Popen(command, pass_fds=(self.listener.fileno(), mouth))
+        environment = os.environ | {SETTINGS: self.settings.model_dump_json()}  # a command line is not secret
+        worker.process = subprocess.Popen(command, pass_fds=(self.listener.fileno(), mouth), env=environment)
         os.close(mouth)
         worker.pipe, worker.born, worker.beat = ear, time.monotonic(), 0.0
         self.selector.register(ear, selectors.EVENT_READ, worker)
 
     def _end(self) -> None:
         """Let the workers drain, then end those that do not."""
+        self.listener.close()  # when the last worker closes its own, new connections are refused
         for worker in self.workers:
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.terminate()
