@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hansang.models.signature import INPUT, Signature
+from hansang.models.signature import INPUT, Scalar, Signature
 
 LIMIT = 100
 
@@ -33,14 +33,24 @@ def example_rows(path: Path, info: Mapping[str, Any] | None, signature: Signatur
 def read_rows(file: Path, signature: Signature | None) -> list[dict[str, Any]]:
     """Read one example file; empty when its form is unknown."""
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes(), parse_constant=lambda _: None)  # NaN is MLflow's null
         params = document.pop("params", None) if isinstance(document, dict) else None
         rows = rows_of(document, signature)
     except (ValueError, KeyError, TypeError, OSError):
         return []
+    for name in binary_names(signature):
+        for row in rows:
+            if isinstance(row.get(name), str):  # MLflow breaks base64 into lines
+                row[name] = "".join(row[name].split())
     if params and signature and signature.params:
         rows = [{**row, "params": params} for row in rows]
     return rows
+
+
+def binary_names(signature: Signature | None) -> list[str]:
+    """Name the columns of bytes."""
+    pairs = zip(signature.input_names, signature.inputs, strict=True) if signature else ()
+    return [name for name, column in pairs if column.type == Scalar("binary")]
 
 
 def rows_of(document: Any, signature: Signature | None) -> list[dict[str, Any]]:

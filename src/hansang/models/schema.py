@@ -6,6 +6,7 @@ numbers do for floats. Numbers outside the declared type's range, NaN and Infini
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import math
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 from pydantic_core import PydanticCustomError, to_json, to_jsonable_python
 from typing_extensions import TypedDict
 
@@ -48,6 +49,15 @@ CONFIG = ConfigDict(
     val_json_bytes="base64",
     ser_json_timedelta="iso8601",
 )
+
+
+def to_base64(value: bytes) -> str:
+    """Write bytes as JSON text."""
+    return base64.b64encode(value).decode()
+
+
+# The configuration of a TypedDict says how its bytes are read, but not how they are written.
+BYTES = Annotated[bytes, PlainSerializer(to_base64, return_type=str, when_used="json")]
 
 HOW_TO_SIGN = (
     "log it with a signature or an input example: mlflow.<flavor>.log_model(..., "
@@ -149,7 +159,7 @@ class Maker:
                 return self.real(np.dtype(np.float64))
             case "datetime":
                 return Annotated[datetime.datetime, BeforeValidator(read_datetime)]
-        return {"boolean": bool, "string": str, "binary": bytes}[kind]
+        return {"boolean": bool, "string": str, "binary": BYTES}[kind]
 
     def tensor(self, tensor: Tensor) -> Any:
         """Make the type of one row of a tensor: nested lists, exactly as long as its shape says."""
@@ -170,7 +180,7 @@ class Maker:
                 return self.scalar("datetime")
             case "O":
                 return self.type(Anything(), "")
-        plain = {"b": bool, "U": str, "T": str, "S": bytes}
+        plain: dict[str, Any] = {"b": bool, "U": str, "T": str, "S": BYTES}
         if dtype.kind in plain:
             return plain[dtype.kind]
         raise SchemaError(f"tensors of {dtype} cannot be sent as JSON; expected numbers, booleans, text or bytes")

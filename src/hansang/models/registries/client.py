@@ -51,7 +51,8 @@ def registered(client: Any, reference: Reference) -> ModelVersion:
         versions = client.search_model_versions(f"name='{name}'")
         if not versions:
             raise missing(client, reference)
-        found = max(versions, key=lambda version: int(version.version))
+        latest = max(int(version.version) for version in versions)
+        found = client.get_model_version(name, str(latest))  # a search leaves the aliases out
     location = client.get_model_version_download_uri(name, found.version)
     source = found.source or ""
     model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None

@@ -71,15 +71,17 @@ class RestRegistry:
         name, value = reference.name, reference.value
         if reference.kind == "alias":
             answer = self._get("mlflow/registered-models/alias", name=name, alias=value)
-        elif reference.kind == "version":
-            answer = self._get("mlflow/model-versions/get", name=name, version=value)
         else:
-            versions = self._versions(name)
-            if not versions:
-                raise Refused(404, "RESOURCE_DOES_NOT_EXIST", "no versions")
-            return max(versions, key=lambda found: int(found["version"]))
+            number = value if reference.kind == "version" else self._latest(name)
+            answer = self._get("mlflow/model-versions/get", name=name, version=number)
         found: dict[str, Any] = answer["model_version"]
         return found
+
+    def _latest(self, name: str) -> str:
+        versions = self._versions(name)
+        if not versions:
+            raise Refused(404, "RESOURCE_DOES_NOT_EXIST", "no versions")
+        return str(max(int(found["version"]) for found in versions))
 
     def _versions(self, name: str) -> list[dict[str, Any]]:
         escaped = name.replace("'", "\\'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,11 +62,12 @@ def both_classes(scores: np.ndarray) -> np.ndarray:
     return np.column_stack((1 - scores, scores)) if scores.ndim == 1 else scores
 
 
-def booster_signature(names: Sequence[str] | None, count: int) -> Signature:
-    """Make a signature of the features that a booster remembers."""
+def booster_signature(names: Sequence[str] | None, count: int, categories: Collection[str] = ()) -> Signature:
+    """Make a signature of the features that a booster remembers; those in `categories` are text."""
     note = "made of the booster's features; log a signature to be exact"
     if names:
-        return Signature(tuple(Column(name, Scalar("double")) for name in names), note=note)
+        kinds = {name: Scalar("string" if name in categories else "double") for name in names}
+        return Signature(tuple(Column(name, kind) for name, kind in kinds.items()), note=note)
     return Signature((Column(None, Tensor("float64", (-1, count))),), note=note)
 
 

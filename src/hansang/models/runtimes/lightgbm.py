@@ -37,11 +37,12 @@ def load(artifact: Artifact, *, trust: bool, threads: int) -> BoosterRuntime | S
 
 
 def read_booster(lightgbm: Any, file: Path) -> Any:
-    """Read a booster's text file, after a look at its first word."""
-    with file.open("rb") as stream:
-        start = stream.read(5)
-    if start.rstrip() != b"tree":
+    """Read a booster's text file, after a look at whether it is whole."""
+    text = file.read_bytes()
+    if not text.startswith(b"tree\n"):
         raise ModelError(f"{file} is not a LightGBM model; expected a text file that Booster.save_model wrote")
+    if not whole(text):
+        raise ModelError(f"{file} is cut short or changed; expected a whole file that Booster.save_model wrote")
     try:
         return lightgbm.Booster(model_file=str(file))
     except Exception as error:  # LightGBMError, and what its parser of categories raises
@@ -50,15 +51,40 @@ def read_booster(lightgbm: Any, file: Path) -> Any:
         ) from error
 
 
+def whole(text: bytes) -> bool:
+    """Say whether all trees that the header announces are there, and the parameters to their end.
+
+    LightGBM does not refuse a file that is cut short: it ends the process.
+    """
+    header, _, trees = text.partition(b"\n\n")
+    try:
+        sizes = [int(size) for size in header.partition(b"\ntree_sizes=")[2].partition(b"\n")[0].split()]
+    except ValueError:
+        return False
+    start = 0
+    for number, size in enumerate(sizes):
+        if not trees.startswith(b"Tree=%d\n" % number, start):
+            return False
+        start += size
+    end = trees[start:]
+    return end.startswith(b"end of trees") and (b"\nparameters:" not in end or b"\nend of parameters" in end)
+
+
 def of_booster(artifact: Artifact, booster: Any, classes: np.ndarray | None, threads: int) -> BoosterRuntime:
     """Make a runtime of a booster in memory."""
     names, count = booster.feature_name(), booster.num_feature()
     plain = [f"Column_{n}" for n in range(count)]
     signature = artifact.signature or booster_signature(None if names == plain else names, count)
-    read = booster_reader(signature, names, count, np.float64)
+    read = booster_reader(signature, own_names(names, signature), count, np.float64)
     check_categories(artifact, booster, signature, isinstance(read, Frame))
     score = functools.partial(booster.predict, num_threads=threads)
     return BoosterRuntime("lightgbm", score, read, signature, classes)
+
+
+def own_names(names: list[str], signature: Signature) -> list[str]:
+    """Undo what LightGBM does to names: spaces become underscores in a saved file."""
+    said = {name.replace(" ", "_"): name for name in signature.input_names}
+    return [said.get(name, name) for name in names]
 
 
 def check_categories(artifact: Artifact, booster: Any, signature: Signature, frame: bool) -> None:

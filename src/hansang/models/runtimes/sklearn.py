@@ -147,16 +147,14 @@ def quick_matrix(signature: Signature, model: Any) -> Matrix | None:
 def agrees(
     runtime: SklearnRuntime, matrix: Matrix, model: Any, parts: list[Any], example: list[dict[str, Any]] | None
 ) -> bool:
-    """Say whether an array gives the same predictions as a DataFrame, on the input example.
+    """Say whether an array gives the same predictions as a DataFrame, on the input example or else on made-up rows.
 
     The estimators then forget their feature names, or each call would warn that an array has none; the columns stand
     in the order of those names. They get them back when the predictions differ.
     """
     if runtime.read == matrix:
         return True
-    if not example:
-        return False
-    batch = Batch(list(example))
+    batch = Batch(list(example)) if example else made_up(matrix)
     forgotten = []
     try:
         expected = runtime.predict(batch)
@@ -170,6 +168,12 @@ def agrees(
         for part, names in forgotten:
             part.feature_names_in_ = names
     return same
+
+
+def made_up(matrix: Matrix) -> Batch:
+    """Make rows for a model that has no input example."""
+    values = np.random.default_rng(0).normal(scale=2, size=(16, len(matrix.fields))).astype(matrix.dtype)
+    return Batch([dict(zip(matrix.fields, row, strict=True)) for row in values.tolist()])
 
 
 def with_reader(runtime: SklearnRuntime, read: Reader) -> SklearnRuntime:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from hansang.errors import ModelError
+from hansang.errors import ModelError, SchemaError
 from hansang.extras import require
 from hansang.models.artifact import Artifact, first_line
 from hansang.models.runtimes.boosters import BoosterRuntime, Score, booster_reader, booster_signature, labels, samples
 from hansang.models.runtimes.inputs import Frame
 from hansang.models.runtimes.sklearn import SklearnRuntime, of_estimator
+from hansang.models.signature import Scalar
 
 BOOSTER = "Booster"
 WRAPPERS = ("XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor")
@@ -62,7 +63,15 @@ def of_booster(
     """Make a runtime of a booster in memory."""
     booster.set_param({"nthread": threads})
     names, count = booster.feature_names, booster.num_features()
-    signature = artifact.signature or booster_signature(names, count)
+    types = zip(names or (), booster.feature_types or (), strict=False)
+    categories = [name for name, kind in types if kind == "c"]
+    signature = artifact.signature or booster_signature(names, count, categories)
+    texts = sum(column.type == Scalar("string") for column in signature.inputs)
+    if texts != len(categories):
+        raise SchemaError(
+            f"{artifact.uri}: the booster was trained with {len(categories)} categorical columns, but the signature "
+            f"has {texts} of type string; declare exactly those as strings"
+        )
     read = booster_reader(signature, names, count, np.float32)
     score = scorer(xgboost, booster, rounds, isinstance(read, Frame))
     return BoosterRuntime("xgboost", score, read, signature, classes)
