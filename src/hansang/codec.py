@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from hansang.errors import BadRequest, InvalidRow, ModelFailed, Problem, SchemaError
 
 NUMBERS = frozenset({"integer", "number", "boolean", "null"})
+NONFINITE = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{309}")
+MOST_FAULTS = 100
+LONGEST_NAME = 100
 
 
 class Codec:
@@ -35,7 +39,8 @@ class Codec:
         self.uploads = upload_fields(self.schema)
         self._quotes = 2 * len(self.schema.get("properties", ())) if flat_numbers(self.schema) else -1
         self._names = sorted({json.dumps(name).encode() for name in property_names(self.schema)})
-        self._open_keys = has_open_keys(self.schema)
+        self._open_keys = has_open_keys(self.schema) or any(b"/" in name for name in self._names)
+        self._nonfinite = takes_nonfinite(self.input.core_schema)
         self._input_json = self.input.serializer.to_json
         if self.output is not None:
             self._check = self.output.validator.validate_python
@@ -52,8 +57,10 @@ class Codec:
             row = self.read_row(body)
         except ValidationError as error:
             raise refused(error) from None
-        if body.count(b'"') != self._quotes:
-            self._strict(body, 1)
+        if body.count(b'"') != self._quotes or (self._nonfinite and NONFINITE.search(body)):
+            row = self._strict(body, [row], False)[0]
+            if isinstance(row, Problem):
+                raise row
         return row
 
     def array(self, body: bytes) -> list[Any]:
@@ -61,14 +68,15 @@ class Codec:
         try:
             rows: list[Any] = self.read_rows(body)
         except ValidationError as error:
-            if any(fault["type"] == "json_invalid" for fault in error.errors(include_url=False, include_input=False)):
-                raise refused(error) from None
+            problem = refused(error)
+            if isinstance(problem, BadRequest):
+                raise problem from None
             rows = self._salvage(body)
         if not rows:
             fault = {"loc": [], "type": "too_short", "msg": "an array of rows needs at least one row"}
             raise InvalidRow("the array is empty", errors=[fault])
-        if body.count(b'"') != self._quotes * len(rows):
-            self._strict(body, len(rows))
+        if body.count(b'"') != self._quotes * len(rows) or (self._nonfinite and NONFINITE.search(body)):
+            self._strict(body, rows, True)
         return rows
 
     def values(self, values: Mapping[str, Any]) -> Any:
@@ -90,17 +98,27 @@ class Codec:
                 rows.append(refused(error))
         return rows
 
-    def _strict(self, body: bytes, rows: int) -> None:
-        """Refuse what pydantic's reader lets pass but JSON does not mean: a name twice in an object, NaN."""
+    def _strict(self, body: bytes, rows: list[Any], many: bool) -> list[Any]:
+        """Refuse what pydantic's reader lets pass but JSON does not mean: a name twice, NaN, a number like 1e999.
+
+        Gives the rows, with an `InvalidRow` in the place of a refused one; raises `BadRequest` for NaN.
+        """
         suspicious = (
             self._open_keys
             or b"\\u" in body
-            or b"NaN" in body
-            or b"Infinity" in body
-            or any(body.count(name) > rows for name in self._names)
+            or NONFINITE.search(body) is not None
+            or any(body.count(name) > len(rows) for name in self._names)
         )
         if suspicious:
-            json.loads(body, object_pairs_hook=unique_names, parse_constant=no_constant)
+            text = body.decode()
+            for number, piece in enumerate(elements(text) if many else [text]):
+                try:
+                    json.loads(piece, object_pairs_hook=unique_names, parse_constant=no_constant)
+                    if not isinstance(rows[number], Problem):
+                        refuse_nonfinite(rows[number])
+                except InvalidRow as error:
+                    rows[number] = error
+        return rows
 
     def input_json(self, row: Any) -> bytes:
         """Write a row as it was read, defaults included; uploads by their hash."""
@@ -139,12 +157,65 @@ def adapter(schema: Any) -> TypeAdapter[Any]:
 
 def refused(error: ValidationError) -> Problem:
     """Say what is wrong with a body, without repeating what the client sent."""
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    if faults[0]["type"] == "json_invalid":
+    faults = error.errors(include_url=False, include_input=False)
+    if faults[0]["type"] == "json_invalid" and not faults[0]["loc"]:
         return BadRequest(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}")
-    errors = [{"loc": list(fault["loc"]), "type": fault["type"], "msg": fault["msg"]} for fault in faults]
-    count = len(errors)
+    errors = [
+        {
+            "loc": [part[:LONGEST_NAME] if isinstance(part, str) else part for part in fault["loc"]],
+            "type": fault["type"],
+            "msg": message(fault),
+        }
+        for fault in faults[:MOST_FAULTS]
+    ]
+    count = len(faults)
     return InvalidRow(f"{count} {'fault' if count == 1 else 'faults'} in the row", errors=errors)
+
+
+def message(fault: ErrorDetails) -> str:
+    """Give pydantic's message, except where it quotes the client."""
+    if fault["type"] == "union_tag_invalid":
+        return f"Input tag does not match any of the expected tags: {fault['ctx']['expected_tags']}"
+    if fault["type"] == "uuid_parsing":
+        return "Input should be a valid UUID"
+    return fault["msg"]
+
+
+def refuse_nonfinite(row: Any) -> None:
+    """Refuse a row in which a number is too large for a float, so that it was read as infinity."""
+    places = nonfinite_places(row, ())
+    errors = [
+        {"loc": list(place), "type": "finite_number", "msg": "Input should be a finite number"} for place in places
+    ]
+    if errors:
+        raise InvalidRow(f"{len(errors)} {'fault' if len(errors) == 1 else 'faults'} in the row", errors=errors)
+
+
+def nonfinite_places(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    """Find the NaN and infinities in a row."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield place
+        return
+    if isinstance(value, BaseModel):
+        value = dict(value)
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from nonfinite_places(item, (*place, key))
+
+
+def elements(text: str) -> Iterator[str]:
+    """Give the text of each element of a JSON array."""
+    read = json.JSONDecoder().raw_decode
+    start = text.index("[") + 1
+    while True:
+        while text[start] in " \t\n\r,":
+            start += 1
+        if text[start] == "]":
+            return
+        _, end = read(text, start)
+        yield text[start:end]
+        start = end
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -189,6 +260,14 @@ def flat_numbers(schema: Mapping[str, Any]) -> bool:
     return bool(properties) and all(
         kind.get("type") in NUMBERS and "enum" not in kind and name in schema.get("required", ())
         for name, kind in properties.items()
+    )
+
+
+def takes_nonfinite(schema: Any) -> bool:
+    """Say whether some field of a core schema lets infinity pass, so that it must be looked for."""
+    return any(
+        part.get("type") == "any" or (part.get("type") == "float" and part.get("allow_inf_nan") is None)
+        for part in walk_schema(schema)
     )
 
 
