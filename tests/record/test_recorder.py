@@ -245,7 +245,7 @@ def test_no_row_whose_write_returned_is_missing_after_kill_9_and_none_is_there_t
     asyncio.run(next_start(tmp_path))
     wait_for_compactor(tmp_path)
     check(read_rows(tmp_path, "id"), acknowledged)
-    assert suffixes(tmp_path) == []
+    assert set(suffixes(tmp_path)) <= {".new"}  # killed before the first row; removed when it is a minute old
 
 
 async def next_start(folder: Path) -> None:

@@ -165,15 +165,13 @@ class Recorder:
 
     def _refuse(self, groups: Sequence[Rows], error: OSError) -> None:
         """Count the rows as lost, or refuse to answer them."""
+        full = error.errno in FULL
+        if not full:
+            self.roll()  # a file that failed is not written to again
         self.failing = describe(error)
         if self.on_full == "stop":
             raise RecordError(f"the record cannot be written: {self.failing}") from error
-        rows = sum(len(group.ids) for group in groups)
-        if error.errno in FULL:
-            self.lost["disk full"] += rows
-        else:
-            self.lost["write error"] += rows
-            self.roll()
+        self.lost["disk full" if full else "write error"] += sum(len(group.ids) for group in groups)
 
     # --- the compactor ---
 
