@@ -152,9 +152,10 @@ def _open_loop(openloop: dict) -> Table:
     rows = []
     for row in openloop.get("rows", []):
         if "failed_to_run" in row:
-            rows.append((str(row["rate"]), "", f"not measured: {row['failed_to_run']}", *[""] * 8))
+            rows.append((str(row["rate"]), "", f"not measured: {row['failed_to_run']}", *[""] * 10))
             continue
-        waits = [f"{row[name]:,.1f}" for name in ("p50_ms", "p99_ms", "max_ms")]
+        names = ("p50_ms", "best_p50_ms", "p99_ms", "best_p99_ms", "max_ms")
+        waits = [f"{row[name]:,.1f}" for name in names]
         counts = [str(row[name]) for name in ("answered", "refused", "gave_up", "failed")]
         batching = f"up to {row['max_batch']}" if row["max_batch"] > 1 else "off"
         sizes = (f"{row['mean_rows']:.1f}", str(row["most_rows"]))
@@ -163,7 +164,9 @@ def _open_loop(openloop: dict) -> Table:
         "requests/s",
         "batching",
         "p50 ms",
+        "best",
         "p99 ms",
+        "best",
         "max ms",
         "answered",
         "refused",
@@ -174,7 +177,8 @@ def _open_loop(openloop: dict) -> Table:
     )
     says = (
         "A model of 50 ms and 0.5 ms a row; Poisson arrivals, one seed; waits counted from when a request was due, "
-        "and a caller gives up after 10 s"
+        "and a caller gives up after 10 s. `best`: a server that costs nothing, calls the model whenever it is free, "
+        "and whose callers never give up"
     )
     return Table("Open loop", head, rows, says)
 

@@ -53,6 +53,12 @@ def test_arrivals_are_the_same_for_every_server_and_of_the_rate_asked(harness: A
     assert len(times) == pytest.approx(6000, rel=0.05)
 
 
+def test_a_perfect_server_answers_a_lone_request_in_one_model_time(harness: Any) -> None:
+    openloop = harness("openloop")
+    assert openloop.best_waits([0.0, 1.0], 64) == pytest.approx([0.0505, 0.0505])
+    assert openloop.best_waits([0.0, 0.01, 0.02], 64) == pytest.approx([0.0505, 0.0815, 0.0915])
+
+
 def test_a_stall_of_the_server_shows_in_the_waits_of_all_that_came_meanwhile(harness: Any) -> None:
     openloop = harness("openloop")
     stall = 0.3
