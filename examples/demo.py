@@ -291,7 +291,7 @@ def run(once: bool) -> None:
             raise Failed("\n".join(wrong))
         if not once:
             stay(port, server)
-    if server.returncode not in (0, -signal.SIGTERM):
+    if server.returncode:
         raise Failed(f"the server ended with status {server.returncode} after SIGTERM:\n{LOG.read_text()}")
 
 

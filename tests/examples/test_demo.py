@@ -16,7 +16,7 @@ from tests.examples.serving import ROOT, environment
 DEMO = ROOT / "examples" / "demo.py"
 
 
-def run_demo(folder: Path, *, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def run_demo(folder: Path, *, seconds: float = 170) -> subprocess.CompletedProcess[str]:
     command: list[str | Path] = [sys.executable, DEMO, "--once", "--folder", folder]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=seconds, check=False)
 

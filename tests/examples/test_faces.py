@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 import skimage
 from matplotlib import cbook
 from PIL import Image
 
-from tests.examples.serving import ROOT, served
+from tests.examples.serving import HANSANG, ROOT, run, served
 
 SERVICE = ROOT / "examples" / "faces" / "service.py"
 SAMPLES = Path(skimage.__file__).parent / "data"
@@ -26,8 +27,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
+def hopper_file() -> Path:
+    return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+
+
 def hopper() -> bytes:
-    return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).read_bytes()
+    return hopper_file().read_bytes()
 
 
 def upload(client: httpx.Client, photo: bytes, name: str = "photo") -> httpx.Response:
@@ -80,3 +85,11 @@ def test_a_file_that_is_no_picture_is_refused(client: httpx.Client) -> None:
 def test_a_missing_photo_is_refused(client: httpx.Client) -> None:
     answer = client.post("/predict", files={"portrait": ("a.png", ASTRONAUT.read_bytes())})
     assert answer.status_code == 422
+
+
+def test_a_folder_of_photos_is_scored_and_one_without_a_face_stops_nothing(tmp_path: Path) -> None:
+    photos = (ASTRONAUT, CAT, hopper_file())
+    run(HANSANG, "score", SERVICE, *photos, "-o", tmp_path / "faces.parquet", cwd=tmp_path, status=1)
+    scored = pq.read_table(tmp_path / "faces.parquet")
+    assert scored["age"].to_pylist() == [33, None, 80]
+    assert scored["error"].to_pylist() == [None, "422: no face looks at the camera in this photo", None]
