@@ -51,9 +51,11 @@ def _one(model: str, runtime: str, source: Path, count: int) -> dict:
     script = Path(__file__).with_name("bare_score.py")
     bare_s, bare_memory, said = _run([environments.python_of("project"), script, file, source, bare_out])
     call_s = json.loads(said.splitlines()[-1])["call_s"]
-    out.unlink(missing_ok=True)
-    program = environments.python_of("project").with_name("hansang")
-    ours_s, memory, _ = _run([program, "score", models.MODELS / f"{model}-{runtime}", source, "-o", out])
+    for path in (out, FOLDER / "quarter.parquet"):
+        path.unlink(missing_ok=True)
+    score = [environments.python_of("project").with_name("hansang"), "score", models.MODELS / f"{model}-{runtime}"]
+    _, quarter, _ = _run([*score, _input(count // 4), "-o", FOLDER / "quarter.parquet"])
+    ours_s, memory, _ = _run([*score, source, "-o", out])
     return {
         "call_per_s": round(count / call_s),
         "bare_per_s": round(count / bare_s),
@@ -61,7 +63,7 @@ def _one(model: str, runtime: str, source: Path, count: int) -> dict:
         "hansang_s": round(ours_s, 2),
         "bare_peak_mb": _peak(bare_memory),
         "peak_mb": _peak(memory),
-        "growth": _growth(memory),
+        "growth": round(_peak(memory) / _peak(quarter), 3) if _peak(quarter) else None,
         "same_labels": _agreement(bare_out, out, count),
         "memory": memory,
     }
@@ -103,14 +105,6 @@ def _quiet() -> dict[str, str]:
 
 def _peak(samples: list[tuple[float, float]]) -> float:
     return max((used for _, used in samples), default=0.0)
-
-
-def _growth(samples: list[tuple[float, float]]) -> float | None:
-    """Return the peak of the last third over the peak of the middle third: 1 is flat, None is too short to say."""
-    third = len(samples) // 3
-    if third < 2:
-        return None
-    return round(_peak(samples[2 * third :]) / _peak(samples[third : 2 * third]), 3)
 
 
 def _agreement(bare: Path, ours: Path, count: int) -> float | None:

@@ -127,7 +127,7 @@ def _offline(offline: dict) -> Table:
                 f"{row['call_per_s']:,}",
                 _ratio(row["hansang_per_s"], row["call_per_s"]),
                 f"{row['peak_mb']:.0f} / {row['bare_peak_mb']:.0f}",
-                "too short" if growth is None else f"{growth:.2f}",
+                "not measured" if growth is None else f"{growth:.2f}",
                 "not compared" if same is None else f"{same:.3%}",
             )
         )
@@ -143,7 +143,7 @@ def _offline(offline: dict) -> Table:
     )
     says = (
         "`bare job`: a fresh process reads the file, calls the model once on the whole array and writes the labels; "
-        "`bare call`: that one call alone. Growth: peak memory of the last third of the run over the middle third's"
+        "`bare call`: that one call alone. Growth: peak memory over that of a file of a quarter of the rows"
     )
     return Table("Offline", (*head, "peak MB, ours / bare", "growth", "same labels"), rows, says)
 
