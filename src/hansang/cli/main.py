@@ -8,6 +8,7 @@ import typer
 
 from hansang import __version__
 from hansang.cli.records import app as records
+from hansang.cli.score import score
 from hansang.cli.serve import serve
 from hansang.errors import HansangError, UsageError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(serve)
+app.command()(score)
 app.add_typer(records, name="records")
 
 
