@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from hansang.call import Call, Step
-from hansang.errors import ModelFailed
+from hansang.errors import ModelFailed, WrongCount
 from hansang.extras import require
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Batch:
     work that fills the gaps of live requests.
     """
 
-    __slots__ = ("_calls", "_columns", "_rows", "background", "failed", "size", "steps")
+    __slots__ = ("_calls", "_columns", "_make", "_rows", "background", "failed", "size", "steps")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Batch:
         self._rows = rows
         self._calls = calls
         self._columns = columns
+        self._make: Callable[[dict[str, Any]], Any] | None = None
         self.failed = failed
         self.size = len(rows) if rows is not None else (size or 0)
         self.steps: list[Step] = []
@@ -56,9 +57,18 @@ class Batch:
         return cls(rows, calls, sum(isinstance(row, Exception) for row in rows))
 
     @classmethod
-    def of_columns(cls, columns: Columns) -> Batch:
-        """Make a batch of columns, numpy arrays of the same length; rows are made only if somebody asks."""
-        return cls(None, columns=columns, size=len(next(iter(columns.values()))) if columns else 0)
+    def of_columns(cls, columns: Columns, make: Callable[[dict[str, Any]], Any] | None = None) -> Batch:
+        """Make a batch of columns, numpy arrays of the same length; rows are made only if somebody asks.
+
+        `make` turns a dict into a row, where rows are not dicts.
+        """
+        sizes = {len(column) for column in columns.values()}
+        if len(sizes) > 1:
+            lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+            raise ValueError(f"columns of one batch have different lengths: {lengths}")
+        batch = cls(None, columns=columns, size=sizes.pop() if sizes else 0)
+        batch._make = make
+        return batch
 
     def __len__(self) -> int:
         return self.size
@@ -76,7 +86,14 @@ class Batch:
                 dict(zip(names, values, strict=True))
                 for values in zip(*(column.tolist() for column in columns.values()), strict=True)
             ]
+            if self._make is not None:
+                self._rows = list(map(self._make, self._rows))
         return self._rows
+
+    @property
+    def whole(self) -> Columns | None:
+        """The columns, if the batch holds columns; none are made."""
+        return self._columns
 
     @property
     def calls(self) -> list[Call]:
@@ -104,7 +121,8 @@ class Batch:
         """Give the rows as an array of shape (rows, fields); of shape (rows, …) for rows that have no fields."""
         if self._columns is not None:
             names = fields if fields is not None else list(self._columns)
-            out = np.empty((self.size, len(names)), dtype or np.result_type(*(self._columns[n] for n in names)))
+            kind = dtype or (np.result_type(*(self._columns[n] for n in names)) if names else float)
+            out = np.empty((self.size, len(names)), kind)
             for position, name in enumerate(names):
                 out[:, position] = self._columns[name]
             return out
@@ -154,38 +172,64 @@ class Batch:
 
     # --- parts ---
 
+    @property
+    def good(self) -> list[int]:
+        """The positions of the rows that have not failed."""
+        if not self.failed:
+            return list(range(self.size))
+        return [position for position, row in enumerate(self.rows) if not isinstance(row, Exception)]
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Give the rows at these positions, in this order."""
-        if self._columns is not None and self._calls is None:
-            part = Batch.of_columns({name: column[np.asarray(indices)] for name, column in self._columns.items()})
-            return self._like(part)
-        rows, calls = self.rows, self.calls
-        return self._like(self._count(Batch([rows[i] for i in indices], [calls[i] for i in indices])))
+        if self._calls is None and self._columns is not None:
+            columns = {name: column[np.asarray(indices, int)] for name, column in self._columns.items()}
+            return self._like(Batch.of_columns(columns, self._make))
+        rows, calls = self.rows, self._calls
+        chosen = None if calls is None else [calls[i] for i in indices]
+        return self._like(self._count(Batch([rows[i] for i in indices], chosen)))
 
     def slice(self, start: int, stop: int) -> Batch:
         """Give the rows from `start` up to `stop`."""
-        if self._columns is not None and self._calls is None:
-            return self._like(Batch.of_columns({name: column[start:stop] for name, column in self._columns.items()}))
-        return self._like(self._count(Batch(self.rows[start:stop], self.calls[start:stop])))
+        if self._calls is None and self._columns is not None:
+            columns = {name: column[start:stop] for name, column in self._columns.items()}
+            return self._like(Batch.of_columns(columns, self._make))
+        calls = self._calls
+        return self._like(self._count(Batch(self.rows[start:stop], None if calls is None else calls[start:stop])))
 
     def replace(self, predictions: Any, *, name: str = "the node") -> Batch:
         """Give a batch of the same calls with new rows: one prediction or exception a row.
 
-        `predictions` is a list, a numpy array whose first axis is the rows, or a mapping of columns. Raises
-        `ModelFailed` when the number of predictions is not the number of rows.
+        `predictions` is a list, a numpy array whose first axis is the rows, a mapping of columns, a DataFrame or a
+        `Batch`. Raises `WrongCount` when the number of predictions is not the number of rows, and `ModelFailed` for
+        anything that is not predictions, or for a `Batch` whose rows stand in another order.
         """
-        if isinstance(predictions, dict):
-            part = Batch.of_columns(predictions)
-        else:
-            part = Batch.of(as_rows(predictions))
+        part = as_batch(predictions, name)
         if part.size != self.size:
-            raise ModelFailed(f"{name} gave {part.size} predictions for {self.size} rows; return one per row")
-        part._calls = self._calls
-        return self._like(part)
+            raise WrongCount(f"{name} gave {part.size} predictions for {self.size} rows; return one per row")
+        if part._calls is not None and self._calls is not None and part._calls != self._calls:
+            raise ModelFailed(f"{name} gave its rows in another order than it got them")
+        return self.adopt(part)
+
+    def adopt(self, part: Batch) -> Batch:
+        """Give the rows of a batch of the same size to the calls of this one."""
+        adopted = Batch(part._rows, self._calls, part.failed, columns=part._columns, size=part.size)
+        return self._like(adopted)
+
+    def fill(self, positions: Sequence[int], answers: Batch) -> Batch:
+        """Give a batch in which the rows at these positions are replaced by the answers, in their order."""
+        if answers.size != len(positions):
+            raise WrongCount(f"got {answers.size} predictions for {len(positions)} rows; return one per row")
+        rows = list(self.rows)
+        for position, row in zip(positions, answers.rows, strict=True):
+            rows[position] = row
+        return self._like(Batch.of(rows, self._calls))
 
     def fail(self, error: Exception) -> Batch:
-        """Give a batch of the same calls in which every row failed with this error."""
-        return self._like(Batch([error] * self.size, self._calls, self.size))
+        """Give a batch of the same calls in which every row failed: with this error, or with its own from before."""
+        rows: list[Any] = [error] * self.size
+        if self.failed:
+            rows = [row if isinstance(row, Exception) else error for row in self.rows]
+        return self._like(Batch(rows, self._calls, self.size))
 
     @staticmethod
     def concat(parts: Sequence[Batch]) -> Batch:
@@ -193,16 +237,18 @@ class Batch:
         first = parts[0]
         if len(parts) == 1:
             return first
-        if all(part._columns is not None and part._calls is None for part in parts):
+        bare = all(part._calls is None for part in parts)
+        if bare and all(part._columns is not None for part in parts):
             names = first._columns or {}
-            joined = Batch.of_columns({n: np.concatenate([(part._columns or {})[n] for part in parts]) for n in names})
-            return first._like(joined)
+            columns = {n: np.concatenate([(part._columns or {})[n] for part in parts]) for n in names}
+            return first._like(Batch.of_columns(columns, first._make))
         rows: list[Any] = []
         calls: list[Call] = []
         for part in parts:
             rows += part.rows
-            calls += part.calls
-        return first._like(Batch(rows, calls, sum(part.failed for part in parts)))
+            if not bare:
+                calls += part.calls
+        return first._like(Batch(rows, None if bare else calls, sum(part.failed for part in parts)))
 
     def _count(self, part: Batch) -> Batch:
         if self.failed:
@@ -217,17 +263,36 @@ class Batch:
         return part
 
 
+def as_batch(predictions: Any, name: str) -> Batch:
+    """Make a batch of what a node or model gave; `ModelFailed` when it is nothing of the kind."""
+    if isinstance(predictions, list):
+        return Batch.of(predictions)
+    if isinstance(predictions, Batch):
+        return predictions
+    if hasattr(predictions, "columns") and hasattr(predictions, "to_numpy"):  # a DataFrame, without importing pandas
+        predictions = {str(column): predictions[column].to_numpy() for column in predictions.columns}
+    if isinstance(predictions, Mapping):
+        return Batch.of_columns({key: np.asarray(values) for key, values in predictions.items()})
+    if isinstance(predictions, str | bytes) or not isinstance(predictions, Iterable):
+        raise ModelFailed(f"{name} gave {type(predictions).__name__}; return one prediction per row")
+    return Batch.of(as_rows(predictions))
+
+
 def as_rows(predictions: Any) -> list[Any]:
     """Make a list of predictions; a flat array becomes plain numbers, one with more axes an array a row."""
     if isinstance(predictions, np.ndarray) and predictions.ndim == 1:
         values: list[Any] = predictions.tolist()
         return values
-    return predictions if isinstance(predictions, list) else list(predictions)
+    return list(predictions)
 
 
 def field_names(row: Any) -> tuple[str, ...]:
-    """Name the fields of a row."""
-    return tuple(row) if isinstance(row, Mapping) else tuple(type(row).model_fields)
+    """Name the fields of a row; a `TypeError` for a row that has none."""
+    if isinstance(row, Mapping):
+        return tuple(row)
+    if isinstance(row, BaseModel):
+        return tuple(type(row).model_fields)
+    raise TypeError(f"a row of type {type(row).__name__} has no fields; give rows that are dicts or pydantic models")
 
 
 def getter(row: Any) -> Callable[..., Callable[[Any], Any]]:

@@ -22,6 +22,7 @@ HansangError                     every error of Hansang
     ├── HeadersTooLarge     431
     ├── CallerLeft          499  nobody is waiting any more; recorded, never sent
     ├── ModelFailed         500  the model or a node failed; its text stays in the log
+    │   └── WrongCount      500  more or fewer predictions than rows
     ├── Overloaded          503  a queue is full
     ├── Unavailable         503  starting or draining
     └── DeadlineExceeded    504
@@ -171,6 +172,10 @@ class ModelFailed(Problem):
 
     status = 500
     public = False
+
+
+class WrongCount(ModelFailed):
+    """A model or a node gave more or fewer predictions than it got rows."""
 
 
 class Overloaded(Problem):

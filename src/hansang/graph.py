@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from hansang.batch import Batch
-from hansang.errors import ModelFailed, Problem, UsageError
+from hansang.errors import UsageError, WrongCount
+from hansang.isolate import attempt, failure
 
 
 class Node:
@@ -52,20 +53,26 @@ class Function(Node):
     async def __call__(self, batch: Batch) -> Batch:
         """Call the function on the batch, or on each row."""
         if self.each:
-            return Batch.of([await outcome(self.function, row, self.is_async) for row in batch.rows], batch.calls)
-        answer = self.function(batch)
-        if self.is_async:
-            answer = await answer
-        return answer if isinstance(answer, Batch) else batch.replace(answer, name=self.name)
+            outcomes = [await outcome(self.function, row, self.is_async, self.name) for row in batch.rows]
+            return batch.replace(outcomes, name=self.name)
+        if not self.is_async:
+            return attempt(self._predict, batch, True, self.name)
+        try:
+            return batch.replace(await self.function(batch), name=self.name)
+        except Exception as error:
+            return batch.fail(failure(error, self.name))
+
+    def _predict(self, batch: Batch) -> Batch:
+        return batch.replace(self.function(batch), name=self.name)
 
 
-async def outcome(function: Callable[..., Any], row: Any, is_async: bool) -> Any:
+async def outcome(function: Callable[..., Any], row: Any, is_async: bool, name: str) -> Any:
     """Run a row function; what it raises is the outcome of this row alone."""
     try:
         answer = function(row)
         return await answer if is_async else answer
     except Exception as error:
-        return error
+        return failure(error, name)
 
 
 class NodeDecorator:
@@ -74,18 +81,26 @@ class NodeDecorator:
     The function may be sync or async and returns a list, an array or a `Batch` with one prediction a row, in order;
     an exception in a position is the outcome of that row. A sync function runs on the event loop: make it async, or
     wrap it in a `Model`, when it blocks.
+
+    The rows of one batch come from many requests. A sync function that raises is called again on fewer rows until
+    the bad ones stand alone; an async one is not, for it may be waiting for another service: all its rows fail.
     """
 
     def __call__(self, function: Callable[..., Any]) -> Function:
         """Make a node of a function that takes a `Batch`."""
-        return Function(function, getattr(function, "__name__", "node"), False, inspect.iscoroutinefunction(function))
+        return Function(function, getattr(function, "__name__", "node"), False, awaits(function))
 
     def each(self, function: Callable[..., Any]) -> Function:
         """Make a node of a function that takes one row; what it raises fails this row alone."""
-        return Function(function, getattr(function, "__name__", "node"), True, inspect.iscoroutinefunction(function))
+        return Function(function, getattr(function, "__name__", "node"), True, awaits(function))
 
 
 node = NodeDecorator()
+
+
+def awaits(function: Callable[..., Any]) -> bool:
+    """Say whether a function, or an object that is called like one, is async."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def as_node(value: Any) -> Node:
@@ -123,28 +138,22 @@ async def pass_on(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Ba
     """Send only the rows that have not failed through a node, and put the failed ones back in their places."""
     if not batch.failed:
         return await node(batch)
-    good = [i for i, row in enumerate(batch.rows) if not isinstance(row, Exception)]
+    good = batch.good
     if not good:
         return batch
-    answers = await node(batch.take(good))
-    rows = list(batch.rows)
-    for i, row in zip(good, answers.rows, strict=True):
-        rows[i] = row
-    return Batch(rows, batch.calls, batch.failed + answers.failed)
+    return batch.fill(good, await node(batch.take(good)))
 
 
 async def settle(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Batch:
     """Run a graph so that whatever happens every row has an outcome: what the graph raises fails all its rows."""
     try:
         answers = await pass_on(node, batch)
-    except Problem as error:
-        return batch.fail(error)
     except Exception as error:
-        failure = ModelFailed(f"{type(error).__name__}: {error}")
-        failure.__cause__ = error
-        return batch.fail(failure)
+        return batch.fail(failure(error, "the graph"))
     if len(answers) != len(batch):
-        return batch.fail(ModelFailed(f"got {len(answers)} predictions for {len(batch)} rows; return one per row"))
+        return batch.fail(
+            WrongCount(f"the graph gave {len(answers)} predictions for {len(batch)} rows; return one per row")
+        )
     return answers
 
 

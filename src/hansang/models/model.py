@@ -16,10 +16,10 @@ from hansang.errors import ModelError
 from hansang.graph import Node
 from hansang.metrics import SIZES, Metrics
 from hansang.models.artifact import Artifact
-from hansang.models.batcher import Batcher, Limits
+from hansang.models.batcher import CALLER_LEFT, DEADLINE, OVERLOADED, Batcher, Limits
 from hansang.models.runtime import Runtime, function_runtime, load_runtime
 from hansang.models.uri import resolve
-from hansang.settings import Settings
+from hansang.settings import Settings, load_settings
 
 log = logging.getLogger("hansang")
 
@@ -93,7 +93,7 @@ class Model(Node):
         if self._state:
             return self._state[0]
         started = time.perf_counter()
-        artifact, runtime = self._open(settings or Settings())
+        artifact, runtime = self._open(settings or load_settings(Settings))
         name = self.name or (artifact.name if artifact else getattr(self.source, "__name__", "function"))
         version = artifact.version if artifact else ""
         inline = runtime.native if self.inline is None else self.inline
@@ -103,10 +103,15 @@ class Model(Node):
             limits,
             step=Step("model", name, version),
             bucket=bucket_of(runtime),
-            observe=observer(metrics, name, version) if metrics else None,
+            observe=call_counter(metrics, name, version) if metrics else None,
+            dropped=drop_counter(metrics, name, version) if metrics else None,
         )
         loaded = Loaded(artifact, runtime, batcher, 0.0, name, version)
-        self._warm_up(loaded)
+        try:
+            self._warm_up(loaded)
+        except ModelError:
+            batcher.close()
+            raise
         loaded.seconds = time.perf_counter() - started
         self._state.append(loaded)
         return loaded
@@ -120,8 +125,7 @@ class Model(Node):
 
     def _predict(self, runtime: Runtime, name: str) -> Callable[[Batch], Batch]:
         def predict(batch: Batch) -> Batch:
-            answers = runtime.predict(batch)
-            return answers if isinstance(answers, Batch) else batch.replace(answers, name=name)
+            return batch.replace(runtime.predict(batch), name=name)
 
         return predict
 
@@ -147,12 +151,12 @@ class Model(Node):
                 return
 
 
-def bucket_of(runtime: Runtime) -> Callable[[Batch], Hashable] | None:
-    """Give what tells batches apart that must not merge; None where all rows are of one shape."""
+def bucket_of(runtime: Runtime) -> Callable[[Any], Hashable] | None:
+    """Give what tells rows apart that must not share a call; None where all rows are of one shape."""
     return getattr(runtime, "bucket", None)
 
 
-def observer(metrics: Metrics, name: str, version: str) -> Callable[[int, float, float], None]:
+def call_counter(metrics: Metrics, name: str, version: str) -> Callable[[int, float, float], None]:
     """Give a function that counts a model's calls."""
     labels = {"model": name, "version": version}
     sizes = metrics.histogram("hansang_model_batch_rows", "Rows of a model call.", SIZES, **labels)
@@ -165,3 +169,14 @@ def observer(metrics: Metrics, name: str, version: str) -> Callable[[int, float,
         queue.observe(waited)
 
     return observe
+
+
+def drop_counter(metrics: Metrics, name: str, version: str) -> Callable[[str, int], None]:
+    """Give a function that counts the rows that a model never saw."""
+    labels = {"model": name, "version": version}
+    text = "Rows dropped before the model."
+    counters = {
+        why: metrics.counter("hansang_model_dropped_rows_total", text, reason=why, **labels)
+        for why in (OVERLOADED, DEADLINE, CALLER_LEFT)
+    }
+    return lambda why, rows: counters[why].add(rows)

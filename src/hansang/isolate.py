@@ -1,0 +1,68 @@
+"""Calling what may raise so that every row has an outcome, and one bad row does not fail its neighbours."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from hansang.batch import Batch
+from hansang.errors import ModelFailed, Problem, WrongCount
+
+Predict = Callable[[Batch], Batch]
+
+
+def attempt(predict: Predict, batch: Batch, isolate: bool, name: str) -> Batch:
+    """Call a model or a function once; gives one outcome a row, whatever it does.
+
+    When the call raises and `isolate` is set, the rows are halved until the bad ones stand alone, with at most
+    max(16, rows) further calls; rows left when these are used up share the error. A wrong number of predictions
+    fails all rows at once: nobody knows whose they are.
+    """
+    answers = once(predict, batch, name)
+    if isinstance(answers, Batch):
+        return answers
+    if not isolate or batch.size == 1 or isinstance(answers, WrongCount):
+        return batch.fail(answers)
+    return bisect(predict, batch, answers, name)
+
+
+def bisect(predict: Predict, batch: Batch, error: Problem, name: str) -> Batch:
+    """Find the rows that make a call raise; see `attempt`."""
+    budget = max(16, batch.size)
+    settled: list[tuple[int, Batch]] = []
+    todo: deque[tuple[int, Batch, Problem]] = deque([(0, batch, error)])
+    while todo:
+        start, part, why = todo.popleft()
+        if part.size == 1 or budget < 2:
+            settled.append((start, part.fail(why)))
+            continue
+        budget -= 2
+        middle = part.size // 2
+        for begin, half in ((start, part.slice(0, middle)), (start + middle, part.slice(middle, part.size))):
+            answers = once(predict, half, name)
+            if isinstance(answers, Batch):
+                settled.append((begin, answers))
+            else:
+                todo.append((begin, half, answers))
+    settled.sort(key=lambda item: item[0])
+    return Batch.concat([part for _, part in settled])
+
+
+def once(predict: Predict, batch: Batch, name: str) -> Batch | Problem:
+    """Call and give the answers, or why there are none."""
+    try:
+        answers = predict(batch)
+    except BaseException as error:  # a model that calls sys.exit() must not take its thread along
+        return failure(error, name)
+    if answers.size != batch.size:
+        return WrongCount(f"{name} gave {answers.size} predictions for {batch.size} rows; return one per row")
+    return answers
+
+
+def failure(error: BaseException, name: str) -> Problem:
+    """Turn what was raised into a row's outcome: the user's own `Problem` as it is, anything else `ModelFailed`."""
+    if isinstance(error, Problem):
+        return error
+    failed = ModelFailed(f"{name}: {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
