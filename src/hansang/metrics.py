@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import os
@@ -9,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hansang.extras import require
 
@@ -77,32 +78,34 @@ class Histogram:
 class Metrics:
     """The numbers of one process, in memory or in a file that the other workers of the server can read.
 
-    With a `folder` each process writes `<pid>.cells` (float64, mapped) and `<pid>.series` (a JSON line a series), and
-    `collect` adds up all processes that ever were: what a dead worker counted is not lost.
+    With a `folder` each process writes `<pid>-<n>.cells` (float64, mapped) and `<pid>-<n>.series` (a JSON line a
+    series), and `collect` adds up all processes that ever were: what a dead worker counted is not lost. Only its
+    gauges end with it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self._series: dict[tuple[str, tuple[tuple[str, str], ...]], Series] = {}
+        self._shapes: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {}
         self._used = 0
-        self._names: Any = None
+        self._names: Path | None = None
         if folder is None:
             self._cells = memoryview(bytearray(SLOTS * 8)).cast("d")
             return
-        with open(folder / f"{os.getpid()}.cells", "w+b") as file:
+        with create(folder) as file:
             file.truncate(SLOTS * 8)
             self._cells = memoryview(mmap.mmap(file.fileno(), SLOTS * 8)).cast("d")
-        self._names = open(folder / f"{os.getpid()}.series", "a", encoding="utf-8", buffering=1)
+        self._names = Path(file.name).with_suffix(".series")
 
-    def counter(self, name: str, text: str, **labels: str) -> Counter:
+    def counter(self, name: str, text: str, /, **labels: str) -> Counter:
         """Give the counter of this name and these labels."""
         return Counter(self._cells, self._find("counter", name, text, labels, ()).at)
 
-    def gauge(self, name: str, text: str, **labels: str) -> Counter:
+    def gauge(self, name: str, text: str, /, **labels: str) -> Counter:
         """Give the gauge of this name and these labels; over processes gauges add up."""
         return Counter(self._cells, self._find("gauge", name, text, labels, ()).at)
 
-    def histogram(self, name: str, text: str, bounds: tuple[float, ...] = LATENCY, **labels: str) -> Histogram:
+    def histogram(self, name: str, text: str, bounds: tuple[float, ...] = LATENCY, /, **labels: str) -> Histogram:
         """Give the histogram of this name and these labels."""
         return Histogram(self._cells, self._find("histogram", name, text, labels, bounds).at, bounds)
 
@@ -110,13 +113,17 @@ class Metrics:
         key = (name, tuple(sorted(labels.items())))
         found = self._series.get(key)
         if found is None:
+            shape = kind, tuple(label for label, _ in key[1]), bounds
+            if self._shapes.setdefault(name, shape) != shape:
+                raise ValueError(f"the metric {name} is used with other labels, kind or bounds: {shape}")
             size = len(bounds) + 2 if kind == "histogram" else 1
             if self._used + size > SLOTS:
                 raise RuntimeError(f"more than {SLOTS} metric cells; a label of {name} has too many values")
             found = self._series[key] = Series(kind, name, text, key[1], self._used, bounds)
             self._used += size
             if self._names is not None:
-                self._names.write(json.dumps([kind, name, text, key[1], found.at, bounds]) + "\n")
+                with open(self._names, "a", encoding="utf-8") as file:
+                    file.write(json.dumps([kind, name, text, key[1], found.at, bounds]) + "\n")
         return found
 
     # --- reading ---
@@ -161,11 +168,35 @@ class Metrics:
             yield from ((series, self._cells) for series in self._series.values())
             return
         for path in sorted(self.folder.glob("*.series")):
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what has no end yet is still being written
             cells = memoryview(path.with_suffix(".cells").read_bytes()).cast("d")
-            for line in path.read_text(encoding="utf-8").splitlines():
+            alive = is_alive(int(path.stem.split("-")[0]))
+            for line in lines:
                 kind, name, text, labels, at, bounds = json.loads(line)
-                pairs = tuple((str(key), str(value)) for key, value in labels)
-                yield Series(kind, name, text, pairs, at, tuple(bounds)), cells
+                if kind != "gauge" or alive:
+                    pairs = tuple((str(key), str(value)) for key, value in labels)
+                    yield Series(kind, name, text, pairs, at, tuple(bounds)), cells
+
+
+def create(folder: Path) -> BinaryIO:
+    """Make the file of this process; one of an earlier process with the same id is not touched."""
+    for number in itertools.count():
+        try:
+            return open(folder / f"{os.getpid()}-{number}.cells", "x+b")
+        except FileExistsError:
+            continue
+    raise AssertionError("itertools.count has no end")
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _bound(value: float) -> str:

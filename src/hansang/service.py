@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import isclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings
@@ -29,7 +29,6 @@ Resource = Callable[[], AbstractAsyncContextManager[Any]]
 class Route(TypedDict, total=False):
     """The options of an endpoint; see `Endpoint`."""
 
-    name: str
     input: Any
     output: Any
     deadline: float | None
@@ -81,7 +80,7 @@ class Endpoint:
     @property
     def declared(self) -> bool:
         """Whether fields come from elsewhere than the body, so that FastAPI reads the request."""
-        return (callable(self.input) and not isclass(self.input)) or bool(self.dependencies) or marked(self.input)
+        return is_function(self.input) or marked(self.input)
 
     def resolve(self) -> None:
         """Find the schemas that the models declare, and check them against the service's; models are loaded.
@@ -161,7 +160,9 @@ class Service:
         elif route.keys() - {"description"}:
             raise UsageError(f"service {name!r} has schemas but no graph; give it a node, or use service.endpoint(…)")
 
-    def endpoint(self, path: str, graph: Node | Callable[..., Any], **route: Unpack[Route]) -> Endpoint:
+    def endpoint(
+        self, path: str, graph: Node | Callable[..., Any], *, name: str = "", **route: Unpack[Route]
+    ) -> Endpoint:
         """Add a prediction route with a graph and schemas of its own; see `Endpoint` for the options."""
         if "_app" in vars(self):
             raise UsageError("add endpoints before service.app is used; the application is built from them")
@@ -169,7 +170,7 @@ class Service:
             raise UsageError(f"the path {path!r} of an endpoint must start with /")
         if any(other.path == path for other in self.endpoints):
             raise UsageError(f"service {self.name!r} has two endpoints at {path}")
-        endpoint = Endpoint(path, as_node(graph), **route)
+        endpoint = Endpoint(path, as_node(graph), name, **route)
         self.endpoints.append(endpoint)
         return endpoint
 
@@ -192,7 +193,8 @@ class Service:
     @property
     def app(self) -> FastAPI:
         """The service as a FastAPI application: add routers, middleware and handlers of your own, or mount it."""
-        return self._app
+        app: FastAPI = self._app
+        return app
 
     @cached_property
     def _app(self) -> Any:
@@ -213,10 +215,14 @@ class Service:
             raise UsageError(f"service {self.name!r} has no endpoint; give it a graph")
         settings = settings or load_settings(Settings)
         _ = self.settings
-        for model in self.models:
-            model.load(settings, self.metrics)
-        for endpoint in self.endpoints:
-            endpoint.resolve()
+        try:
+            for model in self.models:
+                model.load(settings, self.metrics)
+            for endpoint in self.endpoints:
+                endpoint.resolve()
+        except BaseException:
+            self.unload()
+            raise
         self._loaded = True
 
     def unload(self) -> None:
@@ -236,8 +242,11 @@ class Service:
                 for node in walk(endpoint.graph):
                     if isinstance(node, Lifetime) and id(node) not in seen:
                         seen.add(id(node))
-                        await stack.enter_async_context(node)  # type: ignore[arg-type]  # Lifetime is a context manager
-            yield
+                        await stack.enter_async_context(node)
+            try:
+                yield
+            finally:
+                self._loaded = False  # leaving the models lets go of them
 
 
 def edge(graph: Node, position: int) -> Model | None:
@@ -279,7 +288,24 @@ def schema_example(schema: Any) -> Mapping[str, Any] | None:
     return row or None
 
 
+def is_function(schema: Any) -> bool:
+    """Say whether rows are made by a function; `dict[str, int]` and its kind can be called too, and are types."""
+    return callable(schema) and not isclass(schema) and get_origin(schema) is None
+
+
 def marked(schema: Any) -> bool:
-    """Say whether fields of a model carry FastAPI's annotations (Path, Query, Header, Cookie, Form, File)."""
-    fields = getattr(schema, "model_fields", None) or {}
-    return any(type(mark).__module__ == "fastapi.params" for info in fields.values() for mark in (*info.metadata, info))
+    """Say whether fields of a model carry FastAPI's annotations (Path, Query, Header, Cookie, Form, File).
+
+    The type hints are asked, since pydantic melts FastAPI's marks into fields of its own.
+    """
+    if not getattr(schema, "model_fields", None):
+        return False
+    try:
+        hints = get_type_hints(schema, include_extras=True)
+    except NameError:  # types that only the function around the class knows
+        return False
+    return any(
+        type(mark).__module__ == "fastapi.params"
+        for name in schema.model_fields
+        for mark in getattr(hints.get(name), "__metadata__", ())
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -36,35 +37,43 @@ class Settings(BaseSettings):
         validate_default=False,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(1, ge=1, le=256, description="Server processes.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes.")
     registry: str | None = Field(
-        None, description="MLflow registry; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
+        default=None, description="MLflow registry; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
     )
     trust: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Models whose files may run code on load: their URIs or names, separated by commas; * for all."
+        default=(),
+        description="Models whose files may run code on load: their URIs or names, separated by commas; * for all.",
     )
-    record: bool = Field(True, description="Keep a record of every answered row.")
-    records: Path = Field(Path(".hansang/records"), description="Folder of the prediction record.")
+    record: bool = Field(default=True, description="Keep a record of every answered row.")
+    records: Path = Field(default=Path(".hansang/records"), description="Folder of the prediction record.")
     record_on_full: Literal["continue", "stop"] = Field(
-        "continue", description="When the record cannot be written: answer on and count the loss, or answer 503."
+        default="continue",
+        description="When the record cannot be written: answer on and count the loss, or answer 503.",
     )
     record_durability: Literal["cache", "sync"] = Field(
-        "cache", description="cache: survives a killed process; sync: fsync per write, survives power loss."
+        default="cache", description="cache: survives a killed process; sync: fsync per write, survives power loss."
     )
-    record_body_limit: int = Field(65536, ge=256, description="Larger inputs and outputs are recorded by their hash.")
-    max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body.")
-    max_header: int = Field(32 * 1024, ge=1024, description="Largest request header.")
-    max_rows: int = Field(4096, ge=1, description="Most rows in the service at once; more are answered 503.")
-    max_connections: int = Field(4096, ge=1, description="Most open connections of a worker; more are answered 503.")
-    header_timeout: float = Field(10.0, gt=0, description="Time to send a request's header.")
-    body_timeout: float = Field(30.0, gt=0, description="Time to send a request's body.")
-    keep_alive: float = Field(75.0, gt=0, description="Time after which an idle connection is closed.")
-    drain_timeout: float = Field(30.0, ge=0, description="Time for accepted requests to be answered after SIGTERM.")
-    stuck_after: float = Field(30.0, gt=0, description="A model call that runs longer makes /readyz fail.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the log.")
-    access_log: bool = Field(False, description="Log a line for each request that is not a prediction.")
+    record_body_limit: int = Field(
+        default=65536, ge=256, description="Larger inputs and outputs are recorded by their hash."
+    )
+    max_body: int = Field(default=16 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_header: int = Field(default=32 * 1024, ge=1024, description="Largest request header.")
+    max_rows: int = Field(default=4096, ge=1, description="Most rows in the service at once; more are answered 503.")
+    max_connections: int = Field(
+        default=4096, ge=1, description="Most open connections of a worker; more are answered 503."
+    )
+    header_timeout: float = Field(default=10.0, gt=0, description="Time to send a request's header.")
+    body_timeout: float = Field(default=30.0, gt=0, description="Time to send a request's body.")
+    keep_alive: float = Field(default=75.0, gt=0, description="Time after which an idle connection is closed.")
+    drain_timeout: float = Field(
+        default=30.0, ge=0, description="Time for accepted requests to be answered after SIGTERM."
+    )
+    stuck_after: float = Field(default=30.0, gt=0, description="A model call that runs longer makes /readyz fail.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Level of the log.")
+    access_log: bool = Field(default=False, description="Log a line for each request that is not a prediction.")
 
     @field_validator("trust", mode="before")
     @classmethod
@@ -99,10 +108,20 @@ def load_settings(kind: type[SomeSettings], **given: Any) -> SomeSettings:
     try:
         return kind(**given)
     except ValidationError as error:
-        prefix = str(kind.model_config.get("env_prefix", ""))
-        lines = [
-            f"  {prefix.upper()}{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            + ("" if fault["type"] == "missing" else f", got {fault['input']!r}")
-            for fault in error.errors()
-        ]
+        lines = [f"  {describe(kind, fault)}" for fault in error.errors()]
         raise SettingsError(f"wrong settings ({kind.__name__}):\n" + "\n".join(lines)) from error
+    except ValueError as error:  # a value that is not the JSON its field needs; a file that is not TOML
+        raise SettingsError(f"wrong settings ({kind.__name__}): {error}") from error
+
+
+def describe(kind: type[BaseSettings], fault: ErrorDetails) -> str:
+    """Say what is wrong with one setting, without telling a secret."""
+    place, message = fault["loc"], fault["msg"]
+    if not place:
+        return message
+    known = kind.model_fields.get(str(place[0]))
+    prefix = str(kind.model_config.get("env_prefix", "")) if known is not None else ""  # an alias has no prefix
+    name = f"{prefix}{'__'.join(map(str, place))}".upper()
+    secret = known is None or "Secret" in str(known.annotation)
+    plain = isinstance(fault["input"], str | int | float | None) and not secret
+    return f"{name}: {message}" + (f", got {fault['input']!r}" if plain and fault["type"] != "missing" else "")

@@ -30,7 +30,9 @@ def load_target(target: str) -> Service:
         return pick(run_file(path), name, target)
     if path.exists():
         return model_service(place)
-    if name or importlib.util.find_spec(place.split(".")[0]) is not None:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if all(part.isidentifier() for part in place.split(".")) and (name or is_module(place)):
         return pick(import_module(place, target), name, target)
     raise UsageError(
         f"no target {target!r}: give models:/name@alias, a model's file or folder, service.py[:name] or module:name"
@@ -48,30 +50,38 @@ def run_file(path: Path) -> ModuleType:
     """Run a Python file as a module, with its folder importable."""
     if not path.is_file():
         raise UsageError(f"no file {path}")
+    file = path.resolve()
     name = path.stem
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if str(getattr(sys.modules.get(name), "__file__", file)) != str(file):
+        name = f"_target_{name}"  # a file that is called like a module in use must not take its place
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None  # a .py file has a loader
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except HansangError:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, HansangError) or not isinstance(error, Exception | SystemExit):
+            raise
         raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 
 
+def is_module(name: str) -> bool:
+    """Say whether the package that a module would be in exists."""
+    return importlib.util.find_spec(name.split(".", maxsplit=1)[0]) is not None
+
+
 def import_module(name: str, target: str) -> ModuleType:
-    """Import a module, from the working folder too."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    """Import a module, or say why it cannot be."""
     try:
         return importlib.import_module(name)
     except HansangError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{target}: the module {name!r} cannot be imported: {error}") from error
 
 

@@ -111,30 +111,43 @@ def decode_image(value: Any, limits: ImageLimits) -> Any:
             {"got": len(data), "limit": limits.size},
         )
     media = sniff(data)
-    if media not in limits.formats:
+    if media is None or media not in limits.formats:
         allowed = ", ".join(limits.formats)
         raise PydanticCustomError(
             "image_type", "the file is not a picture of these types: {allowed}", {"allowed": allowed}
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of bombs; the limit below refuses them
-            picture = pillow.open(io.BytesIO(data), formats=[media.split("/")[1].upper()])
-        if picture.width * picture.height > limits.pixels:
-            raise PydanticCustomError(
-                "image_pixels",
-                "the picture has {width} x {height} pixels; the limit is {limit} in all",
-                {"width": picture.width, "height": picture.height, "limit": limits.pixels},
-            )
-        turned = require("PIL.ImageOps", "image").exif_transpose(picture)
-        result = turned.convert(limits.mode) if limits.mode else turned
-        result.load()
+            warnings.simplefilter("ignore")  # Pillow warns of bombs and of odd metadata; the limits refuse the former
+            result = decode(data, media, limits)
     except PydanticCustomError:
         raise
+    except pillow.DecompressionBombError as error:
+        raise too_many_pixels("too many", limits) from error
     except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
         raise PydanticCustomError("image_broken", "the picture cannot be decoded") from error
     result.info["hansang"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "media_type": media}
     return result
+
+
+def decode(data: bytes, media: str, limits: ImageLimits) -> Any:
+    """Decode a picture of a known type, its size seen first, turned and converted."""
+    picture = require("PIL.Image", "image").open(io.BytesIO(data), formats=[media.split("/")[1].upper()])
+    if picture.width * picture.height > limits.pixels:
+        raise too_many_pixels(f"{picture.width} x {picture.height}", limits)
+    turned = require("PIL.ImageOps", "image").exif_transpose(picture)
+    result = turned.convert(limits.mode) if limits.mode else turned
+    result.load()
+    return result
+
+
+def too_many_pixels(pixels: str, limits: ImageLimits) -> PydanticCustomError:
+    """Make the error of a picture that would be too large in memory."""
+    return PydanticCustomError(
+        "image_pixels",
+        "the picture has {pixels} pixels; the limit is {limit} in all",
+        {"pixels": pixels, "limit": limits.pixels},
+    )
 
 
 def reference(value: Any) -> dict[str, Any]:
