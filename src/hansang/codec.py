@@ -29,7 +29,7 @@ class Codec:
         self.input, self.output = adapter(input), adapter(output) if output is not None else None
         self.many: TypeAdapter[Any] = TypeAdapter(list[input])
         self.schema = self.input.json_schema()
-        if "properties" not in self.schema and "$ref" not in self.schema:
+        if resolved(self.schema, self.schema).get("type") != "object":
             raise SchemaError(f"the input schema {input!r} is not an object; a row has named fields")
         self.read_row = self.input.validator.validate_json
         self.read_rows = self.many.validator.validate_json
@@ -185,7 +185,7 @@ def finite(value: Any) -> bool:
     """Say whether there is neither NaN nor infinity in a row; quick, for it looks at every row."""
     kind = type(value)
     if kind is float:
-        return value - value == 0.0
+        return bool(value - value == 0.0)
     if kind in PLAIN:
         return True
     items = value if kind is list else value.values() if kind is dict else getattr(value, "__dict__", {}).values()

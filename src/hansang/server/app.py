@@ -11,22 +11,21 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
-from prometheus_client import REGISTRY as USERS
-from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from hansang import __version__
 from hansang.call import Call
-from hansang.errors import InvalidRow, Problem, Unavailable, problem, title
+from hansang.codec import message
+from hansang.errors import BadRequest, CallerLeft, InvalidRow, Problem, Unavailable, problem, title
 from hansang.server.ask import PROBLEM, Ask
-from hansang.server.health import Readiness
+from hansang.server.head import LONGEST_ID, read_id
 from hansang.server.ids import new_ids
 from hansang.server.openapi import describe
+from hansang.server.operations import add_operations
 from hansang.server.request import as_dependency, read_rows
-from hansang.server.serving import Serving
+from hansang.server.serving import Serving, serving_of
 from hansang.server.turn import Turn, read_patience, trace
 from hansang.service import Endpoint, Service
 
@@ -104,17 +103,6 @@ def bypassable(app: FastAPI) -> bool:
     )
 
 
-def serving_of(app: Any) -> Serving:
-    """Give what the process serves with; `Unavailable` when nobody entered the application's lifespan."""
-    serving: Serving | None = getattr(app.state, "serving", None)
-    if serving is None:
-        raise Unavailable(
-            "the service has not been started; an application that mounts it must enter its lifespan: "
-            "FastAPI(lifespan=service.lifespan)"
-        )
-    return serving
-
-
 # --- predictions ---
 
 
@@ -124,7 +112,7 @@ def add_prediction(app: FastAPI, endpoint: Endpoint) -> None:
         "methods": ["POST"],
         "name": endpoint.name,
         "dependencies": list(endpoint.dependencies),
-        "include_in_schema": endpoint.declared,
+        "include_in_schema": endpoint.declared or bool(endpoint.dependencies),
     }
     if not endpoint.declared:
 
@@ -163,7 +151,7 @@ def begin(request: Request, endpoint: Endpoint) -> tuple[Turn, Callable[[int], C
     if "x-deadline-ms" in headers:
         patience = read_patience(headers["x-deadline-ms"])
     deadline = time.monotonic() + patience if patience is not None else None
-    request_id = headers.get("x-request-id")
+    request_id = read_id(headers)
     tags = trace(headers)
     return turn, lambda row: Call("", row, deadline, headers, None, request_id, tags=tags)
 
@@ -192,6 +180,9 @@ async def answer(
         if not reply.future.done():
             reply.leave()
         return await reply.future
+    except asyncio.CancelledError:
+        reply.leave()
+        raise
     finally:
         watch.cancel()
 
@@ -210,29 +201,28 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # the registration says so
-        return problem_response(request, error)
+        return await refuse_row(request, error) if isinstance(error, InvalidRow) else problem_response(request, error)
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # the registration says so
-        given = request.headers.get("x-request-id") or new_ids(1)[0]
-        detail = error.detail if error.detail != title(error.status_code) else ""
+        detail = str(error.detail) if error.detail != title(error.status_code) else ""
         if error.status_code == 404 and not detail:
-            detail = f"nothing is at {request.url.path}; see /docs"
+            detail = "nothing is at this address; see /docs"
         if error.status_code == 405 and not detail:
-            detail = f"{request.url.path} does not answer {request.method}"
-        document = {
-            "type": "about:blank",
-            "title": title(error.status_code),
-            "status": error.status_code,
-            "detail": detail,
-            "request_id": given,
-        }
-        return Response(to_json(document), error.status_code, dict(error.headers or {}), PROBLEM.decode())
+            detail = f"this address does not answer {request.method}"
+        document = {"type": "about:blank", "title": title(error.status_code), "status": error.status_code}
+        return respond(request, {**document, "detail": detail}, dict(error.headers or {}))
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # the registration says so
-        errors = [{"loc": list(e["loc"]), "type": e["type"], "msg": e["msg"]} for e in error.errors()]
-        return problem_response(request, InvalidRow(f"{len(errors)} faults in the request", errors=errors))
+        faults = error.errors()
+        if faults and faults[0]["type"] == "json_invalid":
+            return problem_response(request, BadRequest(f"the body is not JSON: {faults[0]['ctx']['error']}"))
+        errors = [{"loc": list(fault["loc"]), "type": fault["type"], "msg": message(fault)} for fault in faults]
+        return await refuse_row(request, InvalidRow(f"{len(errors)} faults in the request", errors=errors))
+
+    async def on_left(request: Request, error: Exception) -> Response:
+        return Response(status_code=CallerLeft.status)  # nobody will read it
 
     async def on_bug(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -241,96 +231,35 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(ClientDisconnect, on_left)
     app.add_exception_handler(Exception, on_bug)
 
 
 def problem_response(request: Request, error: Exception) -> Response:
     """Answer with an error's problem document."""
-    document = problem(error, request.headers.get("x-request-id") or new_ids(1)[0])
-    headers = headers_of(error if isinstance(error, Problem) else None)
+    return respond(request, problem(error, ""), headers_of(error if isinstance(error, Problem) else None))
+
+
+def respond(request: Request, document: dict[str, Any], headers: dict[str, str]) -> Response:
+    """Answer with a problem document, which gets its request's id here."""
+    id = new_ids(1)[0]
+    given = request.headers.get("x-request-id", "")[:LONGEST_ID]
+    document["request_id"] = given or id
+    headers["x-prediction-id"] = id
+    if given:
+        headers["x-request-id"] = given
     return Response(to_json(document), document["status"], headers, PROBLEM.decode())
 
 
-# --- operations ---
-
-
-def add_operations(app: FastAPI, service: Service) -> None:
-    """Register health, metrics and metadata."""
-    readiness: dict[int, Readiness] = {}
-
-    @app.get("/healthz", tags=["operations"], summary="Whether the process lives")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz", tags=["operations"], summary="Whether it can predict: a real prediction of the example row")
-    async def readyz(request: Request) -> JSONResponse:
-        serving = serving_of(request.app)
-        if id(serving) not in readiness:
-            readiness.clear()
-            readiness[id(serving)] = Readiness(serving)
-        report = await readiness[id(serving)].report()
-        headers = {} if report["ready"] else {"retry-after": "1"}
-        return JSONResponse(report, 200 if report["ready"] else 503, headers)
-
-    @app.get("/metrics", tags=["operations"], summary="Prometheus metrics of all processes")
-    def metrics(request: Request) -> Response:
-        return Response(metrics_text(serving_of(request.app)), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get("/metadata", tags=["operations"], summary="The service, its models and their versions, its schemas")
-    def metadata(request: Request) -> JSONResponse:
-        serving_of(request.app)
-        return JSONResponse(metadata_of(service))
-
-
-def metrics_text(serving: Serving) -> bytes:
-    """Write all metrics in Prometheus' text format, the user's own from prometheus-client included."""
-    if serving.recorder is not None:
-        stats = serving.recorder.stats()
-        gauge = serving.metrics.gauge
-        gauge("hansang_record_rows", "Rows recorded since the start.").set(stats.rows)
-        for reason, rows in stats.lost.items():
-            gauge("hansang_record_lost_rows", "Rows not recorded, by reason.", reason=reason).set(rows)
-    serving.metrics.gauge("hansang_rows_in_flight", "Rows without an answer.").set(serving.in_flight)
-    registry = CollectorRegistry()
-    registry.register(serving.metrics)
-    if serving.metrics.folder is None:
-        return generate_latest(registry) + generate_latest(USERS)
-    multiprocess.MultiProcessCollector(registry, str(serving.metrics.folder))  # type: ignore[no-untyped-call]  # theirs
-    return generate_latest(registry)
-
-
-def metadata_of(service: Service) -> dict[str, Any]:
-    """Say what is served: by whom, with which models and versions, and the schemas."""
-    models = []
-    for model in service.models:
-        loaded, artifact = model.loaded, model.loaded.artifact
-        entry: dict[str, Any] = {"name": loaded.name, "version": loaded.version, "runtime": loaded.runtime.name}
-        if artifact is not None:
-            entry |= {"uri": artifact.uri, "model_id": artifact.model_id, "run_id": artifact.run_id}
-            entry |= {"aliases": list(artifact.aliases), "digest": artifact.digest}
-        models.append(entry)
-    turns = service.app.state.serving.turns
-    endpoints = []
-    for endpoint in service.endpoints:
-        codec = turns[endpoint.path].codec if endpoint.path in turns else None
-        endpoints.append(
-            {
-                "path": endpoint.path,
-                "name": endpoint.name,
-                "description": endpoint.description,
-                "deadline_ms": endpoint.deadline * 1000.0 if endpoint.deadline is not None else None,
-                "models": [model.loaded.name for model in endpoint.models],
-                "input": codec.schema if codec is not None and not endpoint.declared else None,
-                "output": codec.output.json_schema(mode="serialization") if codec and codec.output else None,
-                "example": endpoint.sample(),
-            }
-        )
-    return {
-        "name": service.name,
-        "version": service.version,
-        "description": service.description,
-        "owner": service.owner,
-        "hansang": __version__,
-        "models": models,
-        "endpoints": endpoints,
-    }
+async def refuse_row(request: Request, error: InvalidRow) -> Response:
+    """Answer a row that does not fit; one that came for a prediction is counted and recorded like any other."""
+    path = getattr(request.scope.get("route"), "path", "")
+    serving: Serving | None = getattr(request.app.state, "serving", None)
+    turn = serving.turns.get(path) if serving is not None else None
+    if turn is None:
+        return problem_response(request, error)
+    try:
+        _, call = begin(request, turn.endpoint)
+    except Problem as fault:
+        return problem_response(request, fault)
+    return await answer(request, turn, call, [error], False, None)

@@ -11,6 +11,7 @@ from hansang.service import Endpoint, Service
 
 if TYPE_CHECKING:
     from hansang.codec import Codec
+    from hansang.server.serving import Serving
 
 REF = "#/components/schemas/{model}"
 
@@ -57,19 +58,25 @@ HEADERS = {
 def describe(app: FastAPI, service: Service) -> None:
     """Make the application's OpenAPI document say what the models say, once they are loaded."""
     plain = app.openapi
+    described: list[Any] = []
 
     def openapi() -> dict[str, Any]:
-        fresh = app.openapi_schema is None
         document = plain()
-        serving = getattr(app.state, "serving", None)
-        if not fresh or serving is None:
+        serving: Serving | None = getattr(app.state, "serving", None)
+        if serving is None or serving.state == "starting" or serving in described:
             return document
+        described[:] = [serving]
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = PROBLEM_SCHEMA
         for endpoint in service.endpoints:
-            turn = serving.turns.get(endpoint.path)
+            turn, path = serving.turns.get(endpoint.path), document["paths"].setdefault(endpoint.path, {})
             if turn is not None and not endpoint.declared:
-                document["paths"][endpoint.path] = {"post": operation(endpoint, turn.codec, schemas)}
+                theirs = path.get("post", {})
+                path["post"] = ours = operation(endpoint, turn.codec, schemas)
+                ours["parameters"] += theirs.get("parameters", [])
+                ours |= {"security": theirs["security"]} if "security" in theirs else {}
+            elif "post" in path:
+                path["post"]["responses"] |= problem_responses()
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
@@ -89,7 +96,6 @@ def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict
     sample = endpoint.sample()
     if sample is not None and not codec.uploads:
         content["examples"] = {"one": {"value": sample}, "many": {"value": [sample, sample]}}
-    problem = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
     request = {"application/json": content}
     if codec.uploads:
         request = {"multipart/form-data": {"schema": form_schema(codec)}, "application/json": content}
@@ -114,9 +120,15 @@ def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict
                 "headers": HEADERS,
                 "content": {"application/json": {"schema": mixed}},
             },
-            **{str(status): {"description": text, "content": problem} for status, text in PROBLEMS.items()},
+            **problem_responses(),
         },
     }
+
+
+def problem_responses() -> dict[str, Any]:
+    """Describe the answers that are not predictions."""
+    content = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
+    return {str(status): {"description": text, "content": content} for status, text in PROBLEMS.items()}
 
 
 def parameter(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:

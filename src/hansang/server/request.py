@@ -36,7 +36,7 @@ async def read_rows(request: Request, turn: Turn) -> tuple[list[Any], bool, byte
         return [await asyncio.to_thread(codec.values, {codec.uploads[0]: body})], False, None
     if not (kind == "application/json" or kind.endswith("+json")):
         accepted = "application/json" + (" or multipart/form-data" if codec.uploads else "")
-        raise UnsupportedMedia(f"the content type is {kind!r}; send {accepted}")
+        raise UnsupportedMedia(f"this content type is not read here; send {accepted}")
     charset = parameters.removeprefix("charset=").strip('"')
     if charset not in ("", "utf-8", "utf8") or request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMedia("send the body uncompressed and in UTF-8")
@@ -136,7 +136,7 @@ def with_signature(model: type[BaseModel], parameters: list[inspect.Parameter]) 
         if body is not None:
             values |= {name: getattr(body, name) for name in type(body).model_fields}
         try:
-            return model(**values)
+            return model.model_validate(values, by_name=True, by_alias=True)  # a mark's alias is the field's too
         except ValidationError as error:
             raise refused(error) from None
 

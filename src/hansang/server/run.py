@@ -114,6 +114,7 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if isinstance(connection, PredictProtocol):
                     connection.sweep(now)
+            self.serving_config.serving.measure()
             if self.tick is not None:
                 self.tick()
         return await super().on_tick(counter)

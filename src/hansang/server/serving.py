@@ -54,7 +54,7 @@ class Serving:
             for endpoint in self.service.endpoints:
                 codec = Codec(endpoint.row if not endpoint.declared else dict[str, Any], endpoint.prediction)
                 turn = self.turns[endpoint.path] = Turn(self, endpoint, codec)
-                if not endpoint.declared and not codec.uploads:
+                if not endpoint.declared and not endpoint.dependencies and not codec.uploads:
                     self.fast[endpoint.path.encode()] = turn
             self.state = "ready"
             try:
@@ -101,6 +101,16 @@ class Serving:
         if not self.in_flight and self.state == "draining":
             self.idle.set()
 
+    def measure(self) -> None:
+        """Bring the numbers that are not counted on the way up to date; called every second and when they are read."""
+        if self.recorder is not None:
+            stats = self.recorder.stats()
+            counter = self.metrics.counter
+            counter("hansang_record_rows", "Rows recorded.").set(stats.rows)
+            for reason, rows in stats.lost.items():
+                counter("hansang_record_lost_rows", "Rows not recorded, by reason.", reason=reason).set(rows)
+        self.metrics.gauge("hansang_rows_in_flight", "Rows without an answer.").set(self.in_flight)
+
     async def drained(self, seconds: float) -> None:
         """Wait until every accepted row is answered, at most so long after the drain began; then answer 503."""
         if self.state != "draining":
@@ -115,3 +125,14 @@ class Serving:
             log.error("%d rows had no answer %.0f s after the drain began", self.in_flight, seconds)
             for turn in self.turns.values():
                 await turn.give_up()
+
+
+def serving_of(app: Any) -> Serving:
+    """Give what the process serves with; `Unavailable` when nobody entered the application's lifespan."""
+    serving: Serving | None = getattr(app.state, "serving", None)
+    if serving is None:
+        raise Unavailable(
+            "the service has not been started; an application that mounts it must enter its lifespan: "
+            "FastAPI(lifespan=service.lifespan)"
+        )
+    return serving
