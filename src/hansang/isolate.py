@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from hansang.batch import Batch
@@ -10,13 +9,16 @@ from hansang.errors import ModelFailed, Problem, WrongCount
 
 Predict = Callable[[Batch], Batch]
 
+HOPELESS = 8
+
 
 def attempt(predict: Predict, batch: Batch, isolate: bool, name: str) -> Batch:
     """Call a model or a function once; gives one outcome a row, whatever it does.
 
-    When the call raises and `isolate` is set, the rows are halved until the bad ones stand alone, with at most
-    max(16, rows) further calls; rows left when these are used up share the error. A wrong number of predictions
-    fails all rows at once: nobody knows whose they are.
+    When the call raises and `isolate` is set, the rows are halved until the bad ones stand alone: at most 2n - 2
+    further calls for n rows. A model whose first `HOPELESS` rows all failed alone, with none that went well, is taken
+    for broken: the rest share the error. A wrong number of predictions fails all rows at once: nobody knows whose
+    they are.
     """
     answers = once(predict, batch, name)
     if isinstance(answers, Batch):
@@ -28,20 +30,21 @@ def attempt(predict: Predict, batch: Batch, isolate: bool, name: str) -> Batch:
 
 def bisect(predict: Predict, batch: Batch, error: Problem, name: str) -> Batch:
     """Find the rows that make a call raise; see `attempt`."""
-    budget = max(16, batch.size)
     settled: list[tuple[int, Batch]] = []
-    todo: deque[tuple[int, Batch, Problem]] = deque([(0, batch, error)])
+    todo: list[tuple[int, Batch, Problem]] = [(0, batch, error)]
+    alone, good = 0, False
     while todo:
-        start, part, why = todo.popleft()
-        if part.size == 1 or budget < 2:
+        start, part, why = todo.pop()
+        if part.size == 1 or (not good and alone >= HOPELESS):
             settled.append((start, part.fail(why)))
+            alone += 1
             continue
-        budget -= 2
         middle = part.size // 2
-        for begin, half in ((start, part.slice(0, middle)), (start + middle, part.slice(middle, part.size))):
+        for begin, half in ((start + middle, part.slice(middle, part.size)), (start, part.slice(0, middle))):
             answers = once(predict, half, name)
             if isinstance(answers, Batch):
                 settled.append((begin, answers))
+                good = True
             else:
                 todo.append((begin, half, answers))
     settled.sort(key=lambda item: item[0])

@@ -49,7 +49,26 @@ async def test_bisection_makes_no_more_calls_than_documented(rows: int) -> None:
     task = await bench.send(*range(rows))
     await bench.finish()
     assert (await task).failed == rows
-    assert len(bench.seen) <= 1 + max(16, rows)
+    assert len(bench.seen) <= 2 * rows - 1
+
+
+@on_loop
+async def test_many_bad_rows_do_not_fail_their_good_neighbours() -> None:
+    bench = Bench(doubling_but(lambda row: row % 3 == 0))
+    task = await bench.send(*range(64))
+    await bench.finish()
+    answer = await task
+    assert [n for n, row in enumerate(answer.rows) if isinstance(row, Exception)] == list(range(0, 64, 3))
+    assert len(bench.seen) <= 2 * 64 - 1
+
+
+@on_loop
+async def test_a_broken_model_is_not_called_for_every_row() -> None:
+    bench = Bench(doubling_but(lambda row: True))
+    task = await bench.send(*range(64))
+    await bench.finish()
+    assert (await task).failed == 64
+    assert len(bench.seen) <= 32
 
 
 @on_loop
