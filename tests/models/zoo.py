@@ -145,11 +145,11 @@ def server() -> None:
     import mlflow
 
     client = mlflow.MlflowClient()
-    for count in (1, 2):
-        with mlflow.start_run():
-            linear = LogisticRegression(C=count).fit(TABLE, LABEL)
-            more = {"input_example": TABLE.head(2), "pip_requirements": []}
-            mlflow.sklearn.log_model(linear, name="model", registered_model_name="linear", **more)
+    with mlflow.start_run():
+        linear = LogisticRegression().fit(TABLE, LABEL)
+        more = {"input_example": TABLE.head(2), "pip_requirements": []}
+        found = mlflow.sklearn.log_model(linear, name="model", registered_model_name="linear", **more)
+    client.create_model_version("linear", found.model_uri, model_id=found.model_id)
     client.set_registered_model_alias("linear", "champion", "1")
     client.set_registered_model_alias("linear", "challenger", "2")
     client.create_registered_model("faces")

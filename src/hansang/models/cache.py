@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +17,7 @@ from hansang.errors import ModelError
 from hansang.models.registry import ModelVersion
 
 FOLDER = Path(".hansang/models")
+STALE = 86400.0
 
 
 class Cache:
@@ -29,6 +32,7 @@ class Cache:
         if place.is_dir():
             return place
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
         try:
             fill(part)
@@ -62,6 +66,13 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return version if (self.folder / key(version)).is_dir() else None
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left behind."""
+        for part in self.folder.glob(".part-*"):
+            with contextlib.suppress(OSError):
+                if part.stat().st_mtime < time.time() - STALE:
+                    shutil.rmtree(part, ignore_errors=True)
 
     def _note(self, registry: str, uri: str) -> Path:
         return self.folder / f"{hashlib.sha256(f'{registry} {uri}'.encode()).hexdigest()[:32]}.json"

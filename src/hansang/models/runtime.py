@@ -18,7 +18,8 @@ from hansang.models.signature import Signature
 class Runtime(Protocol):
     """A model in memory.
 
-    `signature` is what was logged with the model, else what its file declares; None when neither says anything.
+    `signature` is what was logged with the model, else what its file declares, with inputs narrowed to the types
+    that the file takes; None when neither says anything. It is the one to make schemas of.
     `native` says that a call is bounded, compiled code, which may run on the event loop when it is cheap.
     """
 

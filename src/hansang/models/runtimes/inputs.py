@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,21 @@ def common_dtype(columns: Sequence[Column]) -> np.dtype[Any]:
     types = [np.dtype(NUMBERS[c.type.kind]) for c in columns if isinstance(c.type, Scalar)]
     found = np.result_type(*types)
     return found if found.kind == "f" or all(column.required for column in columns) else np.dtype(np.float64)
+
+
+def narrowed(signature: Signature, fields: Collection[str]) -> Signature:
+    """Declare fields as the 32-bit floats that the model makes of them: a larger number is refused, not infinite."""
+    pairs = zip(signature.input_names, signature.inputs, strict=True)
+    return replace(signature, inputs=tuple(narrow(column) if name in fields else column for name, column in pairs))
+
+
+def narrow(column: Column) -> Column:
+    """Make a 64-bit float column one of 32 bits."""
+    if column.type == Scalar("double"):
+        return replace(column, type=Scalar("float"))
+    if isinstance(column.type, Tensor) and column.type.dtype == "float64":
+        return replace(column, type=replace(column.type, dtype="float32"))
+    return column
 
 
 def lone_tensor(signature: Signature) -> Tensor | None:

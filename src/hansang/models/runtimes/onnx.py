@@ -11,7 +11,7 @@ from hansang.batch import Batch
 from hansang.errors import ModelError, SchemaError
 from hansang.extras import require
 from hansang.models.artifact import Artifact, first_line
-from hansang.models.runtimes.inputs import Matrix, Reader, Values, grouped, numeric, scattered
+from hansang.models.runtimes.inputs import Matrix, Values, grouped, narrowed, numeric, scattered
 from hansang.models.runtimes.onnx_file import check_references
 from hansang.models.runtimes.outputs import Fit
 from hansang.models.signature import INPUT, Anything, Column, Map, Scalar, Signature, Tensor, Type
@@ -40,9 +40,9 @@ class OnnxRuntime:
     native = True
 
     def __init__(self, session: Any, signature: Signature, one_by_one: bool) -> None:
-        self.signature = signature
         self._run = session.run
         self._inputs = readers(session.get_inputs(), signature)
+        self.signature = narrowed(signature, float32_fields(self._inputs))
         self._single = self._inputs[0] if len(self._inputs) == 1 else None
         self._fit = Fit(signature, [output.name for output in session.get_outputs()])
         self._wanted: list[str] = list(self._fit.names)
@@ -128,7 +128,7 @@ def onnx_type(node: Any) -> Type:
     return Tensor(str(np.dtype(DTYPES[kind])), (-1, *dims))
 
 
-def readers(inputs: Sequence[Any], signature: Signature) -> list[tuple[str, Reader]]:
+def readers(inputs: Sequence[Any], signature: Signature) -> list[tuple[str, Matrix | Values]]:
     """Choose how each of the file's inputs is read from the rows; a `SchemaError` when they do not fit."""
     names, columns = signature.input_names, signature.inputs
     known = {node.name: node for node in inputs}
@@ -146,7 +146,7 @@ def readers(inputs: Sequence[Any], signature: Signature) -> list[tuple[str, Read
     )
 
 
-def matrix_reader(node: Any, names: tuple[str, ...]) -> Reader:
+def matrix_reader(node: Any, names: tuple[str, ...]) -> Matrix | Values:
     """Read scalar columns into one input of shape (rows, columns)."""
     width = node.shape[1] if len(node.shape) == 2 else None
     if len(node.shape) == 1 and len(names) == 1:
@@ -158,9 +158,15 @@ def matrix_reader(node: Any, names: tuple[str, ...]) -> Reader:
     return Matrix(names, dtype_of(node))
 
 
-def value_reader(node: Any, name: str) -> Reader:
+def value_reader(node: Any, name: str) -> Matrix | Values:
     """Read one column into one input."""
     return Values(name, dtype_of(node), len(node.shape) or None)
+
+
+def float32_fields(inputs: Sequence[tuple[str, Matrix | Values]]) -> set[str]:
+    """Name the fields that the file takes as 32-bit floats."""
+    narrow = [read for _, read in inputs if read.dtype == np.float32]
+    return {name for read in narrow for name in (read.fields if isinstance(read, Matrix) else (read.field,))}
 
 
 def dtype_of(node: Any) -> np.dtype[Any]:

@@ -29,6 +29,7 @@ from hansang.models.trust import load_object
 
 log = logging.getLogger("hansang")
 
+MOST_PARTS = 10_000  # a longer list is a vocabulary, not an ensemble
 METHODS = ("predict", "predict_proba", "predict_log_proba")
 COMPILED = {"sklearn", "lightgbm", "xgboost"}
 
@@ -191,7 +192,7 @@ def is_float(array: np.ndarray) -> bool:
 def estimators(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
     """Give an estimator and all that it is made of."""
     seen = set() if seen is None else seen
-    if id(value) in seen:
+    if id(value) in seen or (hasattr(value, "__len__") and len(value) > MOST_PARTS):
         return
     seen.add(id(value))
     if isinstance(value, list | tuple):

@@ -11,7 +11,7 @@ from hansang.errors import ModelError, SchemaError
 from hansang.extras import require
 from hansang.models.artifact import Artifact, first_line
 from hansang.models.runtimes.boosters import BoosterRuntime, Score, booster_reader, booster_signature, labels, samples
-from hansang.models.runtimes.inputs import Frame
+from hansang.models.runtimes.inputs import Frame, narrowed
 from hansang.models.runtimes.sklearn import SklearnRuntime, of_estimator
 from hansang.models.signature import Scalar
 
@@ -73,6 +73,7 @@ def of_booster(
             f"has {texts} of type string; declare exactly those as strings"
         )
     read = booster_reader(signature, names, count, np.float32)
+    signature = narrowed(signature, signature.input_names)
     score = scorer(xgboost, booster, rounds, isinstance(read, Frame))
     return BoosterRuntime("xgboost", score, read, signature, classes)
 
