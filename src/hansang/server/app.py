@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -81,7 +81,11 @@ def make_app(service: Service) -> FastAPI:
             raise
 
     app = FastAPIOffline(
-        title=service.name, description=service.description, version=service.version, lifespan=lifespan
+        title=service.name,
+        description=service.description,
+        version=service.version,
+        lifespan=lifespan,
+        openapi_tags=[{"name": "predictions"}, {"name": "operations"}],
     )
     for endpoint in service.endpoints:
         add_prediction(app, endpoint)
@@ -111,6 +115,7 @@ def add_prediction(app: FastAPI, endpoint: Endpoint) -> None:
     options: dict[str, Any] = {
         "methods": ["POST"],
         "name": endpoint.name,
+        "tags": ["predictions"],
         "dependencies": list(endpoint.dependencies),
         "include_in_schema": endpoint.declared or bool(endpoint.dependencies),
     }
@@ -127,9 +132,9 @@ def add_prediction(app: FastAPI, endpoint: Endpoint) -> None:
         app.add_api_route(endpoint.path, predict, **options)
         return
 
-    dependency = as_dependency(endpoint.input)
+    dependency = Depends(as_dependency(endpoint.input))  # a default: FastAPI could not find it in the annotation's text
 
-    async def predict_declared(request: Request, row: Annotated[Any, Depends(dependency)]) -> Response:
+    async def predict_declared(request: Request, row: Any = dependency) -> Response:
         turn, calls = begin(request, endpoint)
         many = isinstance(row, list)
         return await answer(request, turn, calls, row if many else [row], many, None)
@@ -219,7 +224,8 @@ def add_handlers(app: FastAPI) -> None:
         if faults and faults[0]["type"] == "json_invalid":
             return problem_response(request, BadRequest(f"the body is not JSON: {faults[0]['ctx']['error']}"))
         errors = [{"loc": list(fault["loc"]), "type": fault["type"], "msg": message(fault)} for fault in faults]
-        return await refuse_row(request, InvalidRow(f"{len(errors)} faults in the request", errors=errors))
+        text = f"{len(errors)} {'fault' if len(errors) == 1 else 'faults'} in the request"
+        return await refuse_row(request, InvalidRow(text, errors=errors))
 
     async def on_left(request: Request, error: Exception) -> Response:
         return Response(status_code=CallerLeft.status)  # nobody will read it
