@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +21,7 @@ log = logging.getLogger("hansang")
 LONGEST_ID = 200
 REMEMBERED = 1024
 REMEMBERED_SIZE = 2048
+VARYING = re.compile(rb"\r\n(content-length|x-request-id|traceparent): ([!-~]+)(?=\r\n)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -36,15 +38,70 @@ class Head:
     tags: dict[str, Any] | None
 
 
-class Heads(dict[bytes, Head]):
-    """The headers of prediction requests by their bytes, so that one which comes again is not parsed again."""
+class Heads:
+    """The headers of prediction requests, so that one which comes again is not parsed again.
 
-    def remember(self, candidate: bytes, fields: Fields, head: Head) -> None:
+    `exact` holds them by their bytes. `shapes` holds them by their bytes without the values of the fields that differ
+    from request to request (`VARYING`): a header of a known shape is the known one with other values in it. Only a
+    header that the parser took is remembered, so nothing passes here that the parser would refuse.
+    """
+
+    def __init__(self, max_body: int) -> None:
+        self.max_body = max_body
+        self.exact: dict[bytes, Head] = {}
+        self.shapes: dict[tuple[bytes, ...], Head] = {}
+
+    def find(self, header: bytes) -> Head | None:
+        """Give what a header says if it is known, from its request line to its empty line."""
+        head = self.exact.get(header)
+        if head is not None or len(header) > REMEMBERED_SIZE or not header.startswith(b"POST "):
+            return head
+        parts = VARYING.split(header)
+        known = self.shapes.get(shape_of(parts))
+        return filled(known, parts, self.max_body) if known is not None else None
+
+    def remember(self, header: bytes, fields: Fields, head: Head) -> None:
         """Keep a header that is exactly one request line and one line a field, so that it means the same again."""
-        if candidate.count(b"\n") == len(fields) + 2:
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[candidate] = head
+        if head.fault is not None or header.count(b"\n") != len(fields) + 2:
+            return
+        parts = VARYING.split(header)
+        shape = shape_of(parts)
+        store(self.shapes, shape, head)
+        if len(parts) <= 4 and b"content-length" in shape[-1].lower():
+            store(self.exact, header, head)
+
+
+def store(memory: dict[Any, Head], key: Any, head: Head) -> None:
+    """Keep a header, within the bound."""
+    if len(memory) >= REMEMBERED:
+        memory.clear()
+    memory[key] = head
+
+
+def shape_of(parts: list[bytes]) -> tuple[bytes, ...]:
+    """Give a split header without its varying values: the text between them, and their names."""
+    return (*parts[0::3], *parts[1::3])
+
+
+def filled(known: Head, parts: list[bytes], max_body: int) -> Head | None:
+    """Put the values of a split header into the known one of its shape; `None` when the parser should look at them."""
+    headers = dict(known.headers)
+    length, request_id, traced = known.length, known.request_id, False
+    for name, value in zip(parts[1::3], parts[2::3], strict=True):
+        text, field = value.decode(), name.decode().lower()
+        headers[field] = text
+        if field == "content-length":
+            if not text.isdigit() or len(text) > 12:
+                return None
+            length = int(text)
+        elif field == "x-request-id":
+            request_id = text
+        else:
+            traced = True
+    if length > max_body or (request_id is not None and len(request_id) > LONGEST_ID):
+        return None
+    tags = trace(headers) if traced else known.tags
+    return Head(known.turn, length, known.keep_alive, request_id, known.patience, headers, known.fault, tags)
 
 
 def read_head(turn: Turn, fields: Fields, keep_alive: bool) -> Head:

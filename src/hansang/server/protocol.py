@@ -158,7 +158,7 @@ class PredictProtocol(HttpToolsProtocol):
         if self.fresh:
             heads, start, size = self.heads, 0, len(data)
             while (end := data.find(b"\r\n\r\n", start) + 4) > 3:
-                head = heads.get(data[start:end])
+                head = heads.find(data[start:end])
                 if head is None or end + head.length > size:
                     break
                 self.since = time.monotonic()

@@ -59,7 +59,7 @@ class Config(uvicorn.Config):
         )
         self.settings = settings
         self.service = service
-        self.heads = Heads()
+        self.heads = Heads(settings.max_body)
         self.lines = EncodedLines()
 
     def load(self) -> None:
