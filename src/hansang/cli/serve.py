@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ def serve(
 ) -> None:
     """Serve a model or a service over HTTP."""
     given = {"host": host, "port": port, "workers": workers, "log_level": log_level}
-    chosen = {key: value for key, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if trust:
         chosen["trust"] = tuple(trust)
     settings = load_settings(Settings, **chosen)
