@@ -91,14 +91,12 @@ class Endpoint:
         if self.input is None:
             if first is None:
                 raise SchemaError(f"endpoint {self.path} needs input=: its graph does not start with a model")
-            artifact, runtime = first.loaded.artifact, first.loaded.runtime
-            signature = (artifact.signature if artifact else None) or runtime.signature
-            self._resolved["row"] = input_schema(signature, artifact.example if artifact else None)
+            artifact = first.loaded.artifact
+            self._resolved["row"] = input_schema(first.loaded.runtime.signature, artifact.example if artifact else None)
         elif first is not None and not self.declared:
             check_joint(self.input, first, self.path)
         if self.output is None and last is not None:
-            artifact, runtime = last.loaded.artifact, last.loaded.runtime
-            signature = (artifact.signature if artifact else None) or runtime.signature
+            signature = last.loaded.runtime.signature
             if signature is not None and signature.outputs:
                 self._resolved["prediction"] = output_schema(signature)
         self._resolved["example"] = self._find_example(first)
@@ -258,8 +256,7 @@ def edge(graph: Node, position: int) -> Model | None:
 
 def check_joint(schema: Any, model: Model, path: str) -> None:
     """Refuse a schema that lacks fields which the model's signature needs."""
-    artifact, runtime = model.loaded.artifact, model.loaded.runtime
-    signature = (artifact.signature if artifact else None) or runtime.signature
+    signature = model.loaded.runtime.signature
     if signature is None:
         return
     needed = TypeAdapter(input_schema(signature, None)).json_schema()
