@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from hansang.call import Call, Step
-from hansang.errors import ModelFailed, WrongCount
+from hansang.errors import WrongRows
 from hansang.extras import require
 
 if TYPE_CHECKING:
@@ -200,14 +200,14 @@ class Batch:
         """Give a batch of the same calls with new rows: one prediction or exception a row.
 
         `predictions` is a list, a numpy array whose first axis is the rows, a mapping of columns, a DataFrame or a
-        `Batch`. Raises `WrongCount` when the number of predictions is not the number of rows, and `ModelFailed` for
-        anything that is not predictions, or for a `Batch` whose rows stand in another order.
+        `Batch`. Raises `WrongRows` when the number of predictions is not the number of rows, for anything that is no
+        sequence of predictions, and for a `Batch` whose rows stand in another order.
         """
         part = as_batch(predictions, name)
         if part.size != self.size:
-            raise WrongCount(f"{name} gave {part.size} predictions for {self.size} rows; return one per row")
+            raise WrongRows(f"{name} gave {part.size} predictions for {self.size} rows; return one per row")
         if part._calls is not None and self._calls is not None and part._calls != self._calls:
-            raise ModelFailed(f"{name} gave its rows in another order than it got them")
+            raise WrongRows(f"{name} gave its rows in another order than it got them")
         return self.adopt(part)
 
     def adopt(self, part: Batch) -> Batch:
@@ -218,7 +218,7 @@ class Batch:
     def fill(self, positions: Sequence[int], answers: Batch) -> Batch:
         """Give a batch in which the rows at these positions are replaced by the answers, in their order."""
         if answers.size != len(positions):
-            raise WrongCount(f"got {answers.size} predictions for {len(positions)} rows; return one per row")
+            raise WrongRows(f"got {answers.size} predictions for {len(positions)} rows; return one per row")
         rows = list(self.rows)
         for position, row in zip(positions, answers.rows, strict=True):
             rows[position] = row
@@ -264,7 +264,7 @@ class Batch:
 
 
 def as_batch(predictions: Any, name: str) -> Batch:
-    """Make a batch of what a node or model gave; `ModelFailed` when it is nothing of the kind."""
+    """Make a batch of what a node or model gave; `WrongRows` when it is nothing of the kind."""
     if isinstance(predictions, list):
         return Batch.of(predictions)
     if isinstance(predictions, Batch):
@@ -274,7 +274,7 @@ def as_batch(predictions: Any, name: str) -> Batch:
     if isinstance(predictions, Mapping):
         return Batch.of_columns({key: np.asarray(values) for key, values in predictions.items()})
     if isinstance(predictions, str | bytes) or not isinstance(predictions, Iterable):
-        raise ModelFailed(f"{name} gave {type(predictions).__name__}; return one prediction per row")
+        raise WrongRows(f"{name} gave {type(predictions).__name__}; return one prediction per row")
     return Batch.of(as_rows(predictions))
 
 

@@ -22,7 +22,7 @@ HansangError                     every error of Hansang
     ├── HeadersTooLarge     431
     ├── CallerLeft          499  nobody is waiting any more; recorded, never sent
     ├── ModelFailed         500  the model or a node failed; its text stays in the log
-    │   └── WrongCount      500  more or fewer predictions than rows
+    │   └── WrongRows       500  not one prediction a row, in the order of the rows
     ├── Overloaded          503  a queue is full
     ├── Unavailable         503  starting or draining
     └── DeadlineExceeded    504
@@ -174,8 +174,8 @@ class ModelFailed(Problem):
     public = False
 
 
-class WrongCount(ModelFailed):
-    """A model or a node gave more or fewer predictions than it got rows."""
+class WrongRows(ModelFailed):
+    """A model or a node did not give one prediction a row, in the order of the rows."""
 
 
 class Overloaded(Problem):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from hansang.batch import Batch
-from hansang.errors import UsageError, WrongCount
+from hansang.errors import UsageError, WrongRows
 from hansang.isolate import attempt, failure
 
 
@@ -152,7 +152,7 @@ async def settle(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Bat
         return batch.fail(failure(error, "the graph"))
     if len(answers) != len(batch):
         return batch.fail(
-            WrongCount(f"the graph gave {len(answers)} predictions for {len(batch)} rows; return one per row")
+            WrongRows(f"the graph gave {len(answers)} predictions for {len(batch)} rows; return one per row")
         )
     return answers
 

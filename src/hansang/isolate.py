@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hansang.batch import Batch
-from hansang.errors import ModelFailed, Problem, WrongCount
+from hansang.errors import ModelFailed, Problem, WrongRows
 
 Predict = Callable[[Batch], Batch]
 
@@ -17,13 +17,13 @@ def attempt(predict: Predict, batch: Batch, isolate: bool, name: str) -> Batch:
 
     When the call raises and `isolate` is set, the rows are halved until the bad ones stand alone: at most 2n - 2
     further calls for n rows. A model whose first `HOPELESS` rows all failed alone, with none that went well, is taken
-    for broken: the rest share the error. A wrong number of predictions fails all rows at once: nobody knows whose
-    they are.
+    for broken: the rest share the error. Predictions that are not one a row fail all rows of the call at once: nobody
+    knows whose they are.
     """
     answers = once(predict, batch, name)
     if isinstance(answers, Batch):
         return answers
-    if not isolate or batch.size == 1 or isinstance(answers, WrongCount):
+    if not isolate or batch.size == 1 or isinstance(answers, WrongRows):
         return batch.fail(answers)
     return bisect(predict, batch, answers, name)
 
@@ -45,6 +45,8 @@ def bisect(predict: Predict, batch: Batch, error: Problem, name: str) -> Batch:
             if isinstance(answers, Batch):
                 settled.append((begin, answers))
                 good = True
+            elif isinstance(answers, WrongRows):
+                settled.append((begin, half.fail(answers)))
             else:
                 todo.append((begin, half, answers))
     settled.sort(key=lambda item: item[0])
@@ -58,7 +60,7 @@ def once(predict: Predict, batch: Batch, name: str) -> Batch | Problem:
     except BaseException as error:  # a model that calls sys.exit() must not take its thread along
         return failure(error, name)
     if answers.size != batch.size:
-        return WrongCount(f"{name} gave {answers.size} predictions for {batch.size} rows; return one per row")
+        return WrongRows(f"{name} gave {answers.size} predictions for {batch.size} rows; return one per row")
     return answers
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hansang.batch import Batch
-from hansang.errors import ModelFailed, Problem, WrongCount
+from hansang.errors import ModelFailed, Problem, WrongRows
 from hansang.models.batcher import Batcher, Limits
 from hansang.testing import on_loop, turns
 from tests.models.bench import STEP, Bench
@@ -100,7 +100,7 @@ async def test_too_few_or_too_many_predictions_fail_every_row_with_the_models_na
     rows = (await task).rows
     got = len(answer["y"]) if isinstance(answer, dict) else len(answer)
     assert {str(row) for row in rows} == {f"digits gave {got} predictions for 3 rows; return one per row"}
-    assert all(isinstance(row, WrongCount) for row in rows)
+    assert all(isinstance(row, WrongRows) for row in rows)
     assert len(bench.seen) == 1  # nobody knows whose the predictions are: no second try
 
 
