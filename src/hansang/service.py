@@ -255,18 +255,38 @@ def edge(graph: Node, position: int) -> Model | None:
 
 
 def check_joint(schema: Any, model: Model, path: str) -> None:
-    """Refuse a schema that lacks fields which the model's signature needs."""
+    """Refuse a schema that lacks fields which the model's signature needs, or has them in another type."""
     signature = model.loaded.runtime.signature
     if signature is None:
         return
     needed = TypeAdapter(input_schema(signature, None)).json_schema()
     given = TypeAdapter(schema).json_schema(mode="serialization")
-    missing = sorted(set(needed.get("required", ())) - set(given.get("properties", ())))
+    fields = given.get("properties", {})
+    missing = sorted(set(needed.get("required", ())) - set(fields))
     if missing:
         raise SchemaError(
             f"endpoint {path}: the model {model.loaded.name!r} needs the fields {', '.join(missing)}, "
             f"which the input schema does not have; add them, or put a node before the model that makes them"
         )
+    for name, kind in needed.get("properties", {}).items():
+        wants, gives = json_types(kind, needed), json_types(fields.get(name, {}), given)
+        if wants and gives and not (wants & gives or (gives == {"integer"} and "number" in wants)):
+            raise SchemaError(
+                f"endpoint {path}: the model {model.loaded.name!r} takes {name} as {' or '.join(sorted(wants))}, "
+                f"the input schema gives {' or '.join(sorted(gives))}; change the field, or put a node before the model"
+            )
+
+
+def json_types(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
+    """Name the JSON types that a schema lets pass, null aside; empty when it does not say."""
+    while "$ref" in schema:
+        schema = root.get("$defs", {}).get(str(schema["$ref"]).rsplit("/", 1)[-1], {})
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        kinds = [json_types(choice, root) for choice in choices if choice.get("type") != "null"]
+        return set().union(*kinds) if all(kinds) else set()
+    kind = schema.get("type")
+    return {kind} if isinstance(kind, str) else set(kind or ())
 
 
 def schema_example(schema: Any) -> Mapping[str, Any] | None:
