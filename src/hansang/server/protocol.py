@@ -49,7 +49,7 @@ class PredictProtocol(HttpToolsProtocol):
 
     `outgoing` holds the requests that have no answer on the wire yet, in their order: exchanges of the prediction
     routes, which run at once, and the others. `since` is when the client began to be waited for. `overhead` counts
-    the bytes since the last one of a body, so that neither a header nor what stands around chunks can grow for ever.
+    what came since the last byte of a body, so that neither a header nor what stands around chunks can grow for ever.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -224,7 +224,6 @@ class PredictProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.fresh = False
         self.header_done = False
-        self.overhead = 0
         self.head = None
         self.cycle = None  # type: ignore[assignment]  # uvicorn's type does not say that there is none yet
 
@@ -292,6 +291,7 @@ class PredictProtocol(HttpToolsProtocol):
         """Take a whole request."""
         self.fresh = True
         self.header_done = self.owes_continue = False
+        self.overhead = 0
         if self.closing:
             return
         if self.head is None:
@@ -376,7 +376,7 @@ class PredictProtocol(HttpToolsProtocol):
         if self.owes_continue:
             self.owes_continue = False
             self.transport.write(CONTINUE)
-        if not self.write_paused:
+        if self.flow.read_paused and not self.write_paused:
             self.flow.resume_reading()
 
     def start(self, other: Other) -> None:
@@ -384,11 +384,3 @@ class PredictProtocol(HttpToolsProtocol):
         if not other.started:
             other.started = True
             super()._start_asgi_task(other.cycle, other.app)
-
-    def default_headers(self) -> bytes:
-        """Give the date line, encoded once a second."""
-        lines = self.server_state.default_headers
-        if self.lines.source is not lines:
-            self.lines.source = lines
-            self.lines.encoded = b"".join(b"%b: %b\r\n" % line for line in lines)
-        return self.lines.encoded
