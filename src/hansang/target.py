@@ -28,7 +28,9 @@ def load_target(target: str) -> Service:
     path = Path(place)
     if path.suffix == ".py":
         return pick(run_file(path), name, target)
-    if path.exists():
+    if place and path.exists():
+        if name:
+            raise UsageError(f"{target}: {place} is a model, which has no {name!r}; only Python files and modules have")
         return model_service(place)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -41,7 +43,7 @@ def load_target(target: str) -> Service:
 
 def model_service(uri: str) -> Service:
     """Make the service of a registered model or of a model's file."""
-    name = uri.removeprefix("models:/").removeprefix("runs:/") if uri.startswith(SCHEMES) else Path(uri).stem
+    name = uri.removeprefix("models:/").removeprefix("runs:/") if uri.startswith(SCHEMES) else Path(uri).resolve().stem
     name = name.split("@")[0].split("/")[0] if uri.startswith(SCHEMES) else name
     return Service(name, Model(uri))
 
