@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from hansang.call import Call
 from hansang.errors import Problem
@@ -17,20 +18,36 @@ class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     since: float
-
-    def default_headers(self) -> bytes:
-        """Give the date line."""
+    lines: EncodedLines
+    server_state: ServerState
 
     def flush(self) -> None:
         """Write the answers that are ready, in the order of their requests."""
 
 
 class EncodedLines:
-    """uvicorn's default header fields as bytes; all connections of a server share it."""
+    """What answers begin with, encoded once a second; all connections of a server share it."""
 
     def __init__(self) -> None:
-        self.source: list[tuple[bytes, bytes]] | None = None
-        self.encoded = b""
+        self._source: list[tuple[bytes, bytes]] | None = None
+        self._known: dict[tuple[int, bytes, str], bytes] = {}
+
+    def start(self, defaults: list[tuple[bytes, bytes]], status: int, media: bytes, version: str) -> bytes:
+        """Give the status line and the header up to the id; `defaults` is uvicorn's list, new when the date is."""
+        if self._source is not defaults or len(self._known) > 1000:
+            self._source = defaults
+            self._known.clear()
+        key = (status, media, version)
+        start = self._known.get(key)
+        if start is None:
+            lines = b"".join(b"%b: %b\r\n" % line for line in defaults)
+            start = self._known[key] = b"%b%bcontent-type: %b\r\nx-model-version: %b\r\nx-prediction-id: " % (
+                STATUS_LINE[status],
+                lines,
+                media,
+                version.encode(),
+            )
+        return start
 
 
 class Exchange(Ask):
@@ -50,20 +67,12 @@ class Exchange(Ask):
     def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
         """Write the answer, or keep it until the earlier ones of this connection are written."""
         protocol = self.protocol
-        extra = b"" if error is None and self.request_id is None and self.keep_alive else self._extra(error)
-        self.answer = (
-            b"%b%bcontent-type: %b\r\nx-model-version: %b\r\nx-prediction-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
-            % (
-                STATUS_LINE[status],
-                protocol.default_headers(),
-                media,
-                version.encode(),
-                id.encode(),
-                extra,
-                len(body),
-                body,
-            )
-        )
+        start = protocol.lines.start(protocol.server_state.default_headers, status, media, version)
+        if error is None and self.request_id is None and self.keep_alive:
+            self.answer = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (start, id.encode(), len(body), body)
+        else:
+            extra = self._extra(error)
+            self.answer = b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (start, id.encode(), extra, len(body), body)
         protocol.flush()
 
     def _extra(self, error: Problem | None) -> bytes:

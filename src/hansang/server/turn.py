@@ -135,7 +135,7 @@ class Turn:
 
     def _finish(self, asks: list[Ask], outcomes: list[Any], failed: int) -> None:
         """Encode, record and answer the asks; `outcomes` are theirs in order."""
-        if any(ask.answered for ask in asks):
+        if True in [ask.answered for ask in asks]:
             asks, outcomes = unanswered(asks, outcomes)
             failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
         if not asks:
