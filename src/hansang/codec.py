@@ -37,6 +37,8 @@ class Codec:
         self.uploads = upload_fields(self.schema)
         self._quotes = 2 * len(self.schema.get("properties", ())) if flat_numbers(self.schema) else -1
         self._names = sorted({json.dumps(name).encode() for name in property_names(self.schema)})
+        required = resolved(self.schema, self.schema).get("required", ())
+        self._always = frozenset(json.dumps(name).encode() for name in required)
         self._open_keys = has_open_keys(self.schema) or any(b"/" in name for name in self._names)
         self._nonfinite = takes_nonfinite(self.input.core_schema)
         self._input_json = self.input.serializer.to_json
@@ -56,7 +58,7 @@ class Codec:
         except ValidationError as error:
             raise refused(error) from None
         if body.count(b'"') != self._quotes or (self._nonfinite and not finite(row)):
-            row = self._strict(body, [row], False)[0]
+            row = self._strict(body, [row], many=False)[0]
             if isinstance(row, Problem):
                 raise row
         return row
@@ -69,12 +71,12 @@ class Codec:
             problem = refused(error)
             if isinstance(problem, BadRequest):
                 raise problem from None
-            rows = self._salvage(body)
+            return self._strict(body, self._salvage(body), many=True)
         if not rows:
             fault = {"loc": [], "type": "too_short", "msg": "an array of rows needs at least one row"}
             raise InvalidRow("the array is empty", errors=[fault])
         if body.count(b'"') != self._quotes * len(rows) or (self._nonfinite and not all(map(finite, rows))):
-            rows = self._strict(body, rows, True)
+            rows = self._strict(body, rows, many=True)
         return rows
 
     def values(self, values: Mapping[str, Any]) -> Any:
@@ -96,17 +98,13 @@ class Codec:
                 rows.append(refused(error))
         return rows
 
-    def _strict(self, body: bytes, rows: list[Any], many: bool) -> list[Any]:
+    def _strict(self, body: bytes, rows: list[Any], *, many: bool) -> list[Any]:
         """Refuse what pydantic's reader lets pass but JSON does not mean: a name twice, NaN, a number like 1e999.
 
         Gives the rows, with an `InvalidRow` in the place of a refused one; raises `BadRequest` for NaN.
         """
         suspicious = (
-            self._open_keys
-            or b"\\u" in body
-            or b"NaN" in body
-            or b"Infinity" in body
-            or any(body.count(name) > len(rows) for name in self._names)
+            self._open_keys or b"\\u" in body or b"NaN" in body or b"Infinity" in body or self._twice(body, rows)
         )
         if suspicious:
             text = body.decode()
@@ -116,6 +114,11 @@ class Codec:
                 except InvalidRow as error:
                     rows[number] = error
         return [row if finite(row) else refuse_nonfinite(row) for row in rows] if self._nonfinite else rows
+
+    def _twice(self, body: bytes, rows: list[Any]) -> bool:
+        """Say whether a name may stand twice in an object: names of fields that every row has may stand in each."""
+        whole = not any(isinstance(row, Problem) for row in rows)
+        return any(body.count(name) > (len(rows) if whole and name in self._always else 1) for name in self._names)
 
     def input_json(self, row: Any) -> bytes:
         """Write a row as it was read, defaults included; uploads by their hash."""

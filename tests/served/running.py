@@ -67,7 +67,9 @@ class Server:
     def records(self, query: str) -> str:
         """Ask the record with `hansang records sql`."""
         command = [HANSANG, "records", "sql", query, "--json"]
-        return subprocess.run(command, cwd=self.folder, env=environment(), text=True, capture_output=True, check=True).stdout
+        return subprocess.run(
+            command, cwd=self.folder, env=environment(), text=True, capture_output=True, check=True
+        ).stdout
 
 
 def environment(**settings: object) -> dict[str, str]:

@@ -121,7 +121,11 @@ class Wire:
 
 
 def request(
-    body: bytes | str = b'{"x":1}', *fields: str, path: str = "/predict", method: str = "POST", length: int | None = None
+    body: bytes | str = b'{"x":1}',
+    *fields: str,
+    path: str = "/predict",
+    method: str = "POST",
+    length: int | None = None,
 ) -> bytes:
     """Make a request; `fields` are more header lines."""
     body = body.encode() if isinstance(body, str) else body
