@@ -208,10 +208,19 @@ class Batch:
             raise WrongRows(f"{name} gave {part.size} predictions for {self.size} rows; return one per row")
         if part._calls is not None and self._calls is not None and part._calls != self._calls:
             raise WrongRows(f"{name} gave its rows in another order than it got them")
-        return self.adopt(part)
+        if part is predictions:
+            return self.adopt(part)
+        part._calls = self._calls
+        return self._like(part)
 
     def adopt(self, part: Batch) -> Batch:
         """Give the rows of a batch of the same size to the calls of this one."""
+        if (
+            part._calls is self._calls
+            and part.background == self.background
+            and (self._calls or part.steps is self.steps)
+        ):
+            return part
         adopted = Batch(part._rows, self._calls, part.failed, columns=part._columns, size=part.size)
         return self._like(adopted)
 

@@ -18,6 +18,7 @@ class Bench:
     def __init__(self, predict: Callable[[Batch], Any] | None = None, **options: Any) -> None:
         self.clock, self.lanes = Clock(), HeldLanes()
         self.seen: list[list[Any]] = []
+        self.takes = 0.0
         self.dropped: list[tuple[str, int]] = []
         self.observed: list[tuple[int, float, float]] = []
         self._answer = predict or (lambda batch: [row * 2 for row in batch.rows])
@@ -35,6 +36,7 @@ class Bench:
 
     def _predict(self, batch: Batch) -> Batch:
         self.seen.append(list(batch.rows))
+        self.clock.advance(self.takes)
         return batch.replace(self._answer(batch), name="digits")
 
     async def send(self, *rows: Any, background: bool = False, **call: Any) -> asyncio.Task[Batch]:
@@ -53,6 +55,7 @@ class Bench:
             self.batcher.cost.observe(rows, per_row * rows + per_call)
 
     async def finish(self, seconds: float = 0.0) -> None:
-        self.clock.advance(seconds)
+        self.takes = seconds
         self.lanes.finish()
+        self.takes = 0.0
         await turns()

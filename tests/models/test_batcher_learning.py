@@ -99,7 +99,7 @@ async def test_what_is_learned_and_counted_is_the_models_own_time() -> None:
     await bench.finish(0.2)
     assert [number for call in bench.observed for number in call] == pytest.approx([1, 0.1, 0.0, 2, 0.2, 0.1])
     assert bench.batcher.counts.rows == 3 and bench.batcher.counts.seconds == pytest.approx(0.3)
-    assert bench.batcher.cost.predict(3) == pytest.approx(0.3)
+    assert bench.batcher.cost.predict(2) == pytest.approx(0.2)  # the first call is forgotten
 
 
 @on_loop

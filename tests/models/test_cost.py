@@ -20,11 +20,9 @@ def learned(per_row: float, per_call: float, sizes: list[int], noise: float = 0.
     return cost
 
 
-@given(
-    seconds, seconds, st.lists(st.integers(1, 64), min_size=2, max_size=40).filter(lambda sizes: len(set(sizes)) > 1)
-)
+@given(seconds, seconds, two_sizes)
 def test_a_straight_line_is_learned_exactly(per_row: float, per_call: float, sizes: list[int]) -> None:
-    cost = learned(per_row, per_call, sizes)
+    cost = learned(per_row, per_call, [1, *sizes])
     for rows in (min(sizes), max(sizes)):
         assert cost.predict(rows) == pytest.approx(per_row * rows + per_call, rel=1e-3)
 
@@ -57,6 +55,17 @@ def test_a_model_that_becomes_slower_is_followed() -> None:
     for rows in [1, 8, 32] * 120:
         cost.observe(rows, 0.002 * rows + 0.02)
     assert cost.predict(32) == pytest.approx(0.084, rel=0.1)
+
+
+def test_the_first_call_is_not_like_the_others_and_is_forgotten() -> None:
+    cost = learned(0.001, 0.01, [1])
+    cost.observe(1, 9.0)
+    assert cost.predict(1) == pytest.approx(9.0)
+    cold = Cost()
+    cold.observe(1, 9.0)
+    for rows in (1, 8, 32):
+        cold.observe(rows, 0.001 * rows + 0.01)
+    assert cold.predict(8) == pytest.approx(0.018)
 
 
 def test_with_calls_of_one_size_the_whole_time_is_per_call() -> None:

@@ -9,7 +9,8 @@ class Cost:
     """A line through the last calls, fitted by least squares with exponentially fading weights.
 
     `per_row` is a and `per_call` is b, in seconds; both are never negative. With calls of one size only, the whole
-    time is taken as `per_call`. A memory of about 100 calls follows a model that becomes slower.
+    time is taken as `per_call`. A memory of about 100 calls follows a model that becomes slower. The first call of a
+    model is not like the others: it is forgotten at the second.
     """
 
     __slots__ = ("_n", "_nn", "_nt", "_t", "_w", "calls", "fade", "per_call", "per_row")
@@ -23,7 +24,7 @@ class Cost:
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from one call."""
-        fade = self.fade
+        fade = self.fade if self.calls != 1 else 0.0
         self.calls += 1
         self._w = self._w * fade + 1.0
         self._n = self._n * fade + rows
