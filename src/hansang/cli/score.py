@@ -23,7 +23,9 @@ def score(  # noqa: PLR0913, PLR0917  # each is an option of the command
     inputs: Annotated[list[str], typer.Argument(help=INPUTS)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output: .parquet, .csv or .jsonl.")],
     endpoint: Annotated[str | None, typer.Option(help="Path of the endpoint, where there are several.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Processes that score [one a core if worth it].")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that score (default: one a core if worth it).")
+    ] = None,
     chunk: Annotated[int | None, typer.Option(help="Rows that are read, scored and kept safe at once.")] = None,
     keep: Annotated[str, typer.Option(help="Input columns beside the predictions: all, none, or names.")] = "all",
     trust: Annotated[
@@ -35,6 +37,7 @@ def score(  # noqa: PLR0913, PLR0917  # each is an option of the command
     """Score files with a model or a service: every row gets its prediction or its error; a killed run goes on."""
     settings = load_settings(Settings, **({"trust": tuple(trust)} if trust else {}))
     service = require("hansang.target", "").load_target(target)
+    require("hansang.scoring.worker", "").steady_memory()
     with progress() as report:
         summary = require("hansang.scoring", "").score(
             service,

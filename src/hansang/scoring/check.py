@@ -57,7 +57,7 @@ def read_column(field: Field, column: Any, size: int) -> tuple[np.ndarray, Mask]
 
 def with_nulls(field: Field, column: Any, values: np.ndarray, valid: Mask) -> tuple[np.ndarray, Mask]:
     """Put None or the default where the file has nothing; a required value must be there."""
-    nulls = column.is_null().to_numpy(zero_copy_only=False)
+    nulls = to_numpy(column.is_null())
     if not field.nullable and field.required:
         return values, both(valid, ~nulls)
     filler = None if field.nullable else field.default
@@ -92,9 +92,9 @@ def int_column(field: Field, column: Any) -> tuple[np.ndarray, Mask]:
             wide = pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())).fill_null(False)
             if pc.any(wide).as_py():
                 return np.zeros(len(column), np.int64), nobody(len(column))
-        return plain_zeros(column, column.type).to_numpy(zero_copy_only=False).astype(np.int64, copy=False), None
+        return to_numpy(plain_zeros(column, column.type)).astype(np.int64, copy=False), None
     if pa.types.is_floating(column.type) and not field.strict:
-        return whole_numbers(plain_zeros(column, column.type).to_numpy(zero_copy_only=False))
+        return whole_numbers(to_numpy(plain_zeros(column, column.type)))
     return np.zeros(len(column), np.int64), nobody(len(column))
 
 
@@ -109,7 +109,7 @@ def float_column(field: Field, column: Any) -> tuple[np.ndarray, Mask]:
     """Take finite numbers."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.zeros(len(column)), nobody(len(column))
-    values = plain_zeros(column, column.type).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    values = to_numpy(plain_zeros(column, column.type)).astype(np.float64, copy=False)
     finite = np.isfinite(values)
     return values, None if finite.all() else finite
 
@@ -119,7 +119,7 @@ def bool_column(field: Field, column: Any) -> tuple[np.ndarray, Mask]:
     if not pa.types.is_boolean(column.type):
         return np.zeros(len(column), bool), nobody(len(column))
     filled = column.fill_null(False) if column.null_count else column
-    return filled.to_numpy(zero_copy_only=False), None
+    return to_numpy(filled), None
 
 
 def str_column(field: Field, column: Any) -> tuple[np.ndarray, Mask]:
@@ -127,10 +127,20 @@ def str_column(field: Field, column: Any) -> tuple[np.ndarray, Mask]:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return np.full(len(column), "", object), nobody(len(column))
     filled = column.fill_null("") if column.null_count else column
-    return filled.to_numpy(zero_copy_only=False), text_within(field, filled)
+    return to_numpy(filled), text_within(field, filled)
 
 
 CASTS = {"int": int_column, "float": float_column, "bool": bool_column, "str": str_column}
+
+
+def to_numpy(column: Any) -> np.ndarray:
+    """Share numbers with numpy; pyarrow's own way would import pandas first."""
+    if pa.types.is_boolean(column.type) and not column.null_count:
+        return np.from_dlpack(column.cast(pa.uint8())).view(bool)
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return np.from_dlpack(column)
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values
 
 
 # --- limits ---
@@ -155,7 +165,7 @@ def text_within(field: Field, column: Any) -> Mask:
     """Check the length, the pattern and the choices of texts; a pattern runs once for each different text."""
     valid: Mask = None
     if field.bounds:
-        lengths = pc.utf8_length(column).to_numpy(zero_copy_only=False)
+        lengths = to_numpy(pc.utf8_length(column))
         if "min_length" in field.bounds:
             valid = both(valid, lengths >= field.bounds["min_length"])
         if "max_length" in field.bounds:
@@ -165,7 +175,7 @@ def text_within(field: Field, column: Any) -> Mask:
         choices = tuple(text for text in pc.unique(column).to_pylist() if field.matches(text))
     if choices is not None:
         known = pc.is_in(column, value_set=pa.array(choices, column.type))
-        valid = both(valid, known.to_numpy(zero_copy_only=False))
+        valid = both(valid, to_numpy(known))
     return None if valid is None or valid.all() else valid
 
 
@@ -190,7 +200,7 @@ def write_column(field: Field, values: np.ndarray) -> tuple[Any, Mask]:
     if field.kind == "str":
         column = pa.array(values, pa.string())
         if column.null_count:
-            present = column.is_valid().to_numpy(zero_copy_only=False)
+            present = to_numpy(column.is_valid())
             column = column.fill_null("")
             return column, both(present, both(valid, text_within(field, column)))
         return column, both(valid, text_within(field, column))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
-from hansang.scoring.check import ARROW, Mask, both, read_column
+from hansang.scoring.check import ARROW, Mask, both, read_column, to_numpy
 from hansang.scoring.chunk import Chunk
 from hansang.scoring.fields import Field, plain_fields
 from hansang.scoring.rows import FALSE, TRUE
@@ -95,5 +95,5 @@ def typed(field: Field, column: Any) -> tuple[Any, Mask]:
     else:
         known = pc.match_substring_regex(column, NUMBERS[field.kind])
         value = pc.if_else(known, column, pa.scalar(None, pa.string())).cast(ARROW[field.kind])
-    read = pc.or_(known.fill_null(False), column.is_null()).to_numpy(zero_copy_only=False)
+    read = to_numpy(pc.or_(known.fill_null(False), column.is_null()))
     return value, both(good, None if read.all() else read)

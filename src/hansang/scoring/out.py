@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,6 +129,8 @@ class Output:
         self.schemas: dict[Any, None] = {}
         self.sheet: Sheet | None = None
         self.file: Any = None
+        self.lock = threading.Lock()
+        self.closed = False
         self.count = 0
         self.rows = 0
         self.errors: Counter[str] = Counter()
@@ -135,13 +138,16 @@ class Output:
     def append(self, index: int) -> None:
         """Append a finished part."""
         table = self.parts.read(index)
-        self.errors += errors_of(table)
-        self.rows += table.num_rows
-        self.count += 1
-        table = table.replace_schema_metadata(None)
-        self.schemas[table.schema] = None
-        if len(self.schemas) == 1:
-            self._write(table, table.schema)
+        with self.lock:
+            if self.closed:
+                return  # the run has failed meanwhile
+            self.errors += errors_of(table)
+            self.rows += table.num_rows
+            self.count += 1
+            table = table.replace_schema_metadata(None)
+            self.schemas[table.schema] = None
+            if len(self.schemas) == 1:
+                self._write(table, table.schema)
 
     def _write(self, table: Any, schema: Any) -> None:
         if self.sheet is None:
@@ -155,19 +161,28 @@ class Output:
             self._again()
         if self.sheet is None:
             self._write(NO_ROWS.empty_table(), NO_ROWS)
-        assert self.sheet is not None  # just made
-        self.sheet.close()
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
+        self._finish()
         self.path.rename(self.parts.out)
         sync_folder(Path(self.parts.out.absolute().parent))
         self.parts.remove()
 
-    def _again(self) -> None:
-        assert self.file is not None  # the first part made it
-        self.file.close()
+    def close(self) -> None:
+        """Let go of the file, whether it is whole or the run has failed."""
+        with self.lock:
+            self.closed = True
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.sheet is None:
+            return
+        self.sheet.close()
         self.sheet = None
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+    def _again(self) -> None:
+        self._finish()
         schema = ordered(unified(list(self.schemas)))
         for index in range(self.count):
             self._write(self.parts.read(index).replace_schema_metadata(None), schema)

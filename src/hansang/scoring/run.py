@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -81,21 +82,21 @@ async def _score(service: Service, inputs: Iterable[str | PathLike[str]], out: P
     plan = make_plan(service, endpoint, inputs, out, keep=keep, chunk=chunk, target=target)
     loading = time.perf_counter() - started
     parts = Parts(out)
-    with parts.opened(plan.identity, options.get("restart", False)) as finished:
+    with parts.opened(plan.identity, options.get("restart", False)) as finished, closing(Output(parts)) as output:
         async with service.running():
-            run = Run(plan, parts, finished, options.get("report"))
+            run = Run(plan, parts, finished, output, options.get("report"))
             if target is not None:
                 values = settings.model_dump(exclude_unset=True)
                 run.job = Job(target, endpoint.path, out, plan.layout, values)
             await run.through(processes, loading)
-        await asyncio.to_thread(run.output.place)
-    errors = run.output.errors
+        await asyncio.to_thread(output.place)
+    errors = output.errors
     return Summary(
         out,
-        run.output.rows,
+        output.rows,
         sum(errors.values()),
         dict(errors.most_common()),
-        run.output.rows - run.scored,
+        output.rows - run.scored,
         time.perf_counter() - started,
         run.processes,
         plan.identity["models"],
@@ -105,12 +106,12 @@ async def _score(service: Service, inputs: Iterable[str | PathLike[str]], out: P
 class Run:
     """Scores what is left of a plan."""
 
-    def __init__(self, plan: Plan, parts: Parts, finished: set[int], report: Report | None) -> None:
+    def __init__(self, plan: Plan, parts: Parts, finished: set[int], output: Output, report: Report | None) -> None:
         self.plan = plan
         self.parts = parts
         self.finished = set(finished)
         self.report = report
-        self.output = Output(parts)
+        self.output = output
         self.job: Job | None = None
         self.scored = 0
         self.processes = 1

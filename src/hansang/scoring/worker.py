@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from hansang.errors import HansangError
 from hansang.scoring.chunk import Chunk
 from hansang.scoring.parts import Parts
@@ -97,6 +99,12 @@ def models_of(service: Service) -> dict[str, str]:
     }
 
 
+def steady_memory() -> None:
+    """Take Arrow's memory from jemalloc where it is there: it gives back what the default pool keeps."""
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+
+
 async def serve(pipe: Connection) -> None:
     """Score the chunks that come over a pipe until None comes."""
     job: Job = pipe.recv()
@@ -131,6 +139,7 @@ def listen(pipe: Connection, chunks: asyncio.Queue[Chunk | None], loop: asyncio.
 
 def main() -> None:
     """Run the process whose end of the pipe is the descriptor in the first argument."""
+    steady_memory()
     asyncio.run(serve(Connection(int(sys.argv[1]))))
     sys.stdout.flush()
     sys.stderr.flush()
