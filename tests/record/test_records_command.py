@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hansang.cli.records import app
+from hansang.cli.records import app, show_table
 from hansang.record import Recorder
 from tests.record.making import SHARED, TIME, MakeRows
 
@@ -143,3 +143,11 @@ def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_command_itself_loads_without_duckdb_and_pyarrow() -> None:
     code = "import hansang.cli.records, sys; sys.exit(bool({'duckdb', 'pyarrow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_long_bodies_are_shortened_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ["2026-11-23T06:30:51.980Z", "01a20719-a94c-7001-8203-9fcd0f96268c", "x" * 500, "y" * 30]
+    show_table(["time", "id", "input", "output"], [row], shortened=("input", "output"))
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split() == [row[0], row[1], line.split()[2], row[3]]
+    assert line.split()[2].startswith("xxxx") and line.split()[2].endswith("…")

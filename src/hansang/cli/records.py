@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ BODIES = ("input", "output", "tags")
 LATE = 5.0  # seconds by which a row may become visible after one that was answered later
 POLL = 0.5
 WIDTH = 160  # columns of a table that goes to a file or a pipe
+GAP = 2  # between columns
+SHORTEST = 8
 
 app = typer.Typer(help="Read the prediction record.", no_args_is_help=True)
 
@@ -196,15 +198,23 @@ def show_rows(rows: list[Row], as_json: bool) -> None:
         show_table(SUMMARY, [summary(row) for row in rows], shortened=("input", "output"))
 
 
-def show_table(names: Iterable[str], rows: Iterable[Iterable[Any]], shortened: Iterable[str] = ()) -> None:
-    """Show a table; only the columns named are shortened to fit."""
+def show_table(names: Iterable[str], rows: Iterable[Iterable[Any]], shortened: Sequence[str] = ()) -> None:
+    """Show a table; the columns named are shortened to what the others leave."""
+    console, names = screen(), list(names)
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = {name: max(map(len, [name, *column])) for name, *column in zip(names, *cells, strict=True)}
+    room = console.width - sum(width + GAP for name, width in widths.items() if name not in shortened)
+    for left, name in zip(range(len(shortened), 0, -1), sorted(shortened, key=widths.__getitem__), strict=True):
+        widths[name] = max(min(widths[name], room // left - GAP), SHORTEST)
+        room -= widths[name] + GAP
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in names:
         cut = name in shortened
-        table.add_column(name, no_wrap=cut, overflow="ellipsis" if cut else "fold", min_width=8 if cut else None)
-    for row in rows:
-        table.add_row(*(escape(cell(value)) for value in row))
-    screen().print(table)
+        width = widths[name] if cut else None
+        table.add_column(name, no_wrap=cut, overflow="ellipsis" if cut else "fold", max_width=width, min_width=width)
+    for row in cells:
+        table.add_row(*map(escape, row))
+    console.print(table)
 
 
 def cell(value: Any) -> str:
