@@ -12,6 +12,8 @@ from tests.docs.pages import ROOT, Page, environment, pages
 
 TRAIN = "python examples/bikes/train.py"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
