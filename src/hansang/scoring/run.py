@@ -27,7 +27,7 @@ Report = Callable[[int, float], None]
 
 LANES = 2  # chunks in this process at once: one is read, checked or written while the model has the other
 WORTH = 2.0  # other processes must have at least so many times their start-up to work
-LOOK = 1.0  # seconds between looks at whether they are worth it
+LOOK = 0.5  # seconds between looks at whether they are worth it
 
 
 class Options(TypedDict, total=False):
