@@ -6,7 +6,7 @@ import numpy as np
 
 from hansang.batch import Batch
 from hansang.call import Call, Step
-from hansang.models.batcher import BULK_ROWS
+from hansang.models.batcher import Limits
 from hansang.testing import on_loop
 from tests.models.bench import Bench
 
@@ -127,7 +127,7 @@ async def test_a_background_call_is_not_longer_than_a_live_row_can_wait_for() ->
     free = Bench()
     await free.send_batch(Batch.of_columns({"x": np.zeros(5000)}), background=True)
     await free.finish()
-    assert len(free.seen[0]) == 5000 <= BULK_ROWS
+    assert len(free.seen[0]) == 5000 <= Limits().bulk
 
 
 @on_loop

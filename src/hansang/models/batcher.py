@@ -20,7 +20,6 @@ from hansang.models.lanes import Lanes, ThreadLanes
 from hansang.models.waiting import Part, Waiting
 
 LIVE_ROWS = 64
-BULK_ROWS = 8192
 BULK_SECONDS = 0.1
 INLINE_SECONDS = 0.0005
 EXPLORE_EVERY = 64
@@ -32,7 +31,7 @@ OVERLOADED, DEADLINE, CALLER_LEFT = "overloaded", "deadline", "caller_left"
 class Limits:
     """How a model's rows are batched.
 
-    `rows` is the largest batch (default: 64 for live rows, 8192 for background ones); `queue` the most rows that
+    `rows` is the largest batch (default: 64 for live rows, `bulk` for background ones); `queue` the most rows that
     wait; `slots` how many calls run at once; `inline` lets a cheap call run on the event loop instead of a thread;
     `isolate` looks for the bad row when a whole call raises.
     """
@@ -42,6 +41,7 @@ class Limits:
     slots: int = 1
     inline: bool = False
     isolate: bool = True
+    bulk: int = 8192
 
 
 @dataclass(slots=True)
@@ -276,7 +276,7 @@ class Batcher:
     def _size(self, background: bool) -> int:
         """Give the most rows of the next call."""
         if background:
-            most = self.limits.rows or BULK_ROWS
+            most = self.limits.rows or self.limits.bulk
             if self.cost.per_row <= 0.0:
                 return most
             timely = (BULK_SECONDS - self.cost.per_call) / self.cost.per_row  # a live row may come meanwhile

@@ -97,7 +97,7 @@ class Model(Node):
         name = self.name or (artifact.name if artifact else getattr(self.source, "__name__", "function"))
         version = artifact.version if artifact else ""
         inline = runtime.native if self.inline is None else self.inline
-        limits = Limits(self.max_batch, self.max_queue, self.slots, inline, self.isolate)
+        limits = Limits(self.max_batch, self.max_queue, self.slots, inline, self.isolate, runtime.bulk)
         batcher = Batcher(
             self._predict(runtime, name),
             limits,

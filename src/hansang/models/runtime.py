@@ -35,6 +35,10 @@ class Runtime(Protocol):
     def native(self) -> bool:
         """Whether a call is compiled code all through."""
 
+    @property
+    def bulk(self) -> int:
+        """How many rows one call may take when nobody waits: more where a row is a few numbers all through."""
+
     def predict(self, batch: Batch) -> dict[str, np.ndarray] | list[Any]:
         """Predict every row: columns by the outputs' names, or a list with one outcome a row."""
 

@@ -21,6 +21,7 @@ Score = Callable[[Any], np.ndarray]
 class BoosterRuntime:
     """Scores rows with a booster; a classifier's scores become labels unless probabilities are declared."""
 
+    bulk = 65536
     native = True
 
     def __init__(self, name: str, score: Score, read: Reader, signature: Signature, classes: np.ndarray | None) -> None:

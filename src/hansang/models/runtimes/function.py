@@ -16,6 +16,7 @@ from hansang.models.signature import Signature
 class FunctionRuntime:
     """Calls a function with the batch; it gives one prediction a row: a list, an array, columns or a DataFrame."""
 
+    bulk = 8192
     name = "function"
     native = False
     signature: Signature | None = None

@@ -36,6 +36,7 @@ DTYPES = {
 class OnnxRuntime:
     """Runs an ONNX model on the CPU; rows go in one call, one by one where the file fixes its batch at one row."""
 
+    bulk = 8192
     name = "onnx"
     native = True
 

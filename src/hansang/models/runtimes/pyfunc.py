@@ -29,6 +29,7 @@ SAFE_LOADERS = {"mlflow.catboost"}
 class PyfuncRuntime:
     """Calls an MLflow pyfunc with what its signature asks for; rows with different params go in different calls."""
 
+    bulk = 8192
     name = "pyfunc"
     native = False
 

@@ -37,6 +37,7 @@ COMPILED = {"sklearn", "lightgbm", "xgboost"}
 class SklearnRuntime:
     """Calls one method of an estimator with an array, or with a DataFrame where the estimator needs one."""
 
+    bulk = 65536
     name = "sklearn"
 
     def __init__(self, model: Any, method: str, read: Reader, signature: Signature | None, native: bool) -> None:
