@@ -85,5 +85,5 @@ def show(summary: Any) -> None:
     table.add_column("error", overflow="fold")
     for error, count in summary.errors.items():
         table.add_row(f"{count:,}", require("rich.markup", "").escape(error))
-    print(f"{summary.failed:,} rows have no prediction:")
+    print(f"rows without a prediction: {summary.failed:,}")
     require("rich.console", "").Console().print(table)

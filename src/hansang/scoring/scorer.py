@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import isclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from hansang.scoring.check import to_arrow
 from hansang.scoring.chunk import Chunk
 from hansang.scoring.columns import as_text, chunk_column, column_reader, typed
 from hansang.scoring.rows import RowReader, explain
-from hansang.service import Endpoint
+from hansang.service import Endpoint, is_function
 
 Keep = tuple[str, ...] | Literal["all", "none"]
 
@@ -149,7 +148,7 @@ class Scorer:
 
 def codec_of(endpoint: Endpoint) -> Codec:
     """Make the codec of an endpoint; one whose fields come from all over a request cannot be scored."""
-    if callable(endpoint.input) and not isclass(endpoint.input):
+    if is_function(endpoint.input):
         raise UsageError(
             f"endpoint {endpoint.path} reads its rows by a function of the request; "
             "give it an input= that is a schema, or score another endpoint with --endpoint"

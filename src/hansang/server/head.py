@@ -125,7 +125,7 @@ def media_fault(headers: Mapping[str, str]) -> Problem | None:
     kind, _, parameters = media.partition(";")
     kind, charset = kind.strip(), parameters.strip().removeprefix("charset=").strip('"')
     if not (kind == "application/json" or kind.endswith("+json")) or charset not in ("", "utf-8", "utf8"):
-        return UnsupportedMedia("this content type is not read here; send application/json in UTF-8")
+        return UnsupportedMedia("this content type is not read here; send application/json in UTF-8 (curl: --json)")
     if headers.get("content-encoding", "identity").lower() != "identity":
         return UnsupportedMedia("the body is compressed; send it as it is")
     return None

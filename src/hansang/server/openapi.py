@@ -70,13 +70,15 @@ def describe(app: FastAPI, service: Service) -> None:
         schemas["Problem"] = PROBLEM_SCHEMA
         for endpoint in service.endpoints:
             turn, path = serving.turns.get(endpoint.path), document["paths"].setdefault(endpoint.path, {})
-            if turn is not None and not endpoint.declared:
+            if turn is None:
+                continue
+            if not endpoint.declared:
                 theirs = path.get("post", {})
                 path["post"] = ours = operation(endpoint, turn.codec, schemas)
                 ours["parameters"] += theirs.get("parameters", [])
                 ours |= {"security": theirs["security"]} if "security" in theirs else {}
             elif "post" in path:
-                path["post"]["responses"] |= problem_responses()
+                path["post"]["responses"] |= responses(endpoint, turn.codec, schemas)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
@@ -85,13 +87,7 @@ def describe(app: FastAPI, service: Service) -> None:
 def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict[str, Any]:
     """Describe one prediction route."""
     row = component(codec.input, schemas, f"{endpoint.name}-row", "validation")
-    answer: dict[str, Any] = {}
-    if codec.output is not None:
-        answer = component(codec.output, schemas, f"{endpoint.name}-prediction", "serialization")
-    failed = {"type": "object", "properties": {"error": {"$ref": REF.format(model="Problem")}}, "required": ["error"]}
     one_or_many = {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]}
-    answers = {"oneOf": [answer, {"type": "array", "items": answer}]} if answer else {}
-    mixed = {"type": "array", "items": {"anyOf": [answer, failed]}}
     content: dict[str, Any] = {"schema": one_or_many}
     sample = endpoint.sample()
     if sample is not None and not codec.uploads:
@@ -109,26 +105,38 @@ def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict
             parameter("x-deadline-ms", {"type": "number", "exclusiveMinimum": 0}, "Answer 504 after so long."),
         ],
         "requestBody": {"required": True, "content": request},
-        "responses": {
-            "200": {
-                "description": "Predictions",
-                "headers": HEADERS,
-                "content": {"application/json": {"schema": answers}},
-            },
-            "207": {
-                "description": "Some rows of the array failed; each stands in its place as {error: Problem}",
-                "headers": HEADERS,
-                "content": {"application/json": {"schema": mixed}},
-            },
-            **problem_responses(),
+        "responses": responses(endpoint, codec, schemas),
+    }
+
+
+def responses(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Describe the answers of a prediction route."""
+    answer: dict[str, Any] = {}
+    if codec.output is not None:
+        answer = component(codec.output, schemas, f"{endpoint.name}-prediction", "serialization")
+    failed = {"type": "object", "properties": {"error": {"$ref": REF.format(model="Problem")}}, "required": ["error"]}
+    answers = {"oneOf": [answer, {"type": "array", "items": answer}]} if answer else {}
+    mixed = {"type": "array", "items": {"anyOf": [answer, failed]}}
+    return {
+        "200": {
+            "description": "Predictions",
+            "headers": HEADERS,
+            "content": {"application/json": {"schema": answers}},
         },
+        "207": {
+            "description": "Some rows of the array failed; each stands in its place as {error: Problem}",
+            "headers": HEADERS,
+            "content": {"application/json": {"schema": mixed}},
+        },
+        **problem_responses(),
     }
 
 
 def problem_responses() -> dict[str, Any]:
     """Describe the answers that are not predictions."""
     content = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
-    return {str(status): {"description": text, "content": content} for status, text in PROBLEMS.items()}
+    known = {str(status): {"description": text, "content": content} for status, text in PROBLEMS.items()}
+    return {**known, "default": {"description": "A problem of the service's own", "content": content}}
 
 
 def parameter(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
