@@ -54,7 +54,7 @@ def test_rows_without_a_prediction_make_status_1_and_a_table(command: Command, t
     rows[3]["temp"] = 2
     source = write(tmp_path / "in.jsonl", rows)
     printed = command(DEMAND, source, "-o", "out.csv", status=1).stdout
-    assert "4 rows have no prediction" in printed
+    assert "rows without a prediction: 4" in printed
     assert "3  422: hour: Input should be less than or equal to 23" in printed
     summary = json.loads(command(DEMAND, source, "-o", "out.csv", "--json", status=1).stdout)
     assert (summary["rows"], summary["predicted"], summary["failed"]) == (50, 46, 4)

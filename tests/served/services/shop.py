@@ -36,10 +36,13 @@ class Mine(BaseSettings):
     factor: float = 2.0
 
 
+Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+
+
 class Row(BaseModel):
     """One thing to price."""
 
-    x: float = Field(description="How much of it.", examples=[1.5])
+    x: Number = Field(description="How much of it.", examples=[1.5])
 
 
 class Price(BaseModel):
@@ -106,11 +109,11 @@ def size(row: Upload) -> dict[str, Any]:
     return {"bytes": len(row.data), "label": row.label, "weight": row.weight}
 
 
-async def from_form(x: Annotated[float, Form()], y: Annotated[float, Form()] = 0.5) -> dict[str, float]:
+async def from_form(x: Annotated[Number, Form()], y: Annotated[Number, Form()] = 0.5) -> dict[str, float]:
     return {"x": x, "y": y}
 
 
-async def many_of(x: Annotated[list[float], Query()]) -> list[Row]:
+async def many_of(x: Annotated[list[Number], Query()]) -> list[Row]:
     return [Row(x=value) for value in x]
 
 
