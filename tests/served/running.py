@@ -66,10 +66,11 @@ class Server:
 
     def records(self, query: str) -> str:
         """Ask the record with `hansang records sql`."""
-        command = [HANSANG, "records", "sql", query, "--json"]
-        return subprocess.run(
-            command, cwd=self.folder, env=environment(), text=True, capture_output=True, check=True
-        ).stdout
+        command = [str(HANSANG), "records", "sql", query, "--json"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment(), text=True, capture_output=True, check=True, timeout=60
+        )
+        return done.stdout
 
 
 def environment(**settings: object) -> dict[str, str]:
@@ -79,7 +80,7 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def served(target: str | Path, folder: Path, *, status: int | None = 0, **settings: object) -> Iterator[Server]:
+def served(target: str | Path, folder: Path, *, status: int | None = 0, **settings: Any) -> Iterator[Server]:
     """Serve a target until the block ends; it must then end with this status (None: it is dead already)."""
     target = SERVICES / target if (SERVICES / str(target)).exists() else target
     log = folder / "server.log"

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -286,9 +287,7 @@ def test_the_model_does_not_run_for_clients_that_left_while_their_rows_waited(se
     with server.wire() as holder:
         holder.send(request('{"x":1,"do":"wait"}'))
         until(lambda: server.get("/seen").json() == [1.0])
-        waiting = []
-        for path in ("/predict", "/predict?way=asgi"):
-            waiting.append(server.wire().send(request('{"x":-5}', path=path)))
+        waiting = [server.wire().send(request('{"x":-5}', path=path)) for path in ("/predict", "/predict?way=asgi")]
         stays = server.wire().send(request('{"x":6}'))
         until(lambda: sum(server.metrics("hansang_rows_in_flight").values()) == 4)
         for wire in waiting:
@@ -321,7 +320,7 @@ def test_a_client_that_never_reads_does_not_fill_the_server(tmp_path: Path) -> N
 
 
 def test_slow_clients_idle_ones_and_too_many_are_sent_away(tmp_path: Path) -> None:
-    limits = {"header_timeout": 1, "body_timeout": 1.5, "keep_alive": 1, "max_connections": 6}
+    limits: dict[str, Any] = {"header_timeout": 1, "body_timeout": 1.5, "keep_alive": 1, "max_connections": 6}
     with served("kitchen.py", tmp_path, **limits) as server:
         started = time.monotonic()
         slow_header = server.wire().send(b"POST /predict HTTP/1.1\r\nHo")

@@ -62,13 +62,19 @@ class Heads:
 
     def remember(self, header: bytes, fields: Fields, head: Head) -> None:
         """Keep a header that is exactly one request line and one line a field, so that it means the same again."""
-        if head.fault is not None or header.count(b"\n") != len(fields) + 2:
+        if head.fault is not None or header.count(b"\n") != len(fields) + 2 or ambiguous(fields):
             return
         parts = VARYING.split(header)
         shape = shape_of(parts)
         store(self.shapes, shape, head)
         if len(parts) <= 4 and b"content-length" in shape[-1].lower():
             store(self.exact, header, head)
+
+
+def ambiguous(fields: Fields) -> bool:
+    """Say whether a field that varies stands twice, so that it cannot be told which one counts."""
+    names = [name for name, _ in fields]
+    return any(names.count(name) > 1 for name in (b"content-length", b"x-request-id", b"traceparent"))
 
 
 def store(memory: dict[Any, Head], key: Any, head: Head) -> None:

@@ -236,6 +236,7 @@ class PredictProtocol(HttpToolsProtocol):
         """Decide who answers; check what the header already says about the body."""
         self.header_done = True
         self.asked = True
+        candidate, self.candidate = self.candidate, None  # only the first header of a packet can be the candidate
         if self.closing:
             return
         self.size = self.overhead = 0
@@ -254,9 +255,9 @@ class PredictProtocol(HttpToolsProtocol):
             if upgrade:
                 self.cycle.keep_alive = False
             return
-        self.begin_prediction(turn, length)
+        self.begin_prediction(turn, length, candidate)
 
-    def begin_prediction(self, turn: Turn, length: int) -> None:
+    def begin_prediction(self, turn: Turn, length: int, candidate: bytes | None) -> None:
         """Make ready for the body of a prediction request."""
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self.head = head = read_head(turn, self.headers, keep_alive)
@@ -266,9 +267,8 @@ class PredictProtocol(HttpToolsProtocol):
                 self.owes_continue = True  # the answers to what came before go first
             else:
                 self.transport.write(CONTINUE)
-        elif self.candidate is not None and keep_alive and length >= 0:
-            self.heads.remember(self.candidate, self.headers, head)
-        self.candidate = None
+        elif candidate is not None and keep_alive and length >= 0:
+            self.heads.remember(candidate, self.headers, head)
 
     def has_field(self, wanted: bytes) -> bool:
         """Say whether the header has a field of this name."""

@@ -45,28 +45,38 @@ seen: list[float] = []
 gate = threading.Event()
 
 
+def fail(do: str) -> None:
+    """Fail as the row says."""
+    if do == "raise":
+        raise RuntimeError(SECRET)
+    if do == "memory":
+        raise MemoryError(SECRET)
+    if do == "leave":
+        raise SystemExit(SECRET)
+    if do == "teapot":
+        raise Teapot("short and stout", headers={"x-pot": "tea"}, retry_after=7.0)
+    if do == "hidden":
+        raise Hidden(SECRET)
+
+
+def take_time(do: str) -> None:
+    """Take as long as the row says, or for ever."""
+    if do == "wait":
+        gate.wait(30)
+    if do == "hang":
+        threading.Event().wait()
+    if do == "nap":
+        time.sleep(0.05)
+    if do == "exit":
+        os._exit(7)
+    if do == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def row(order: Order) -> Any:
     seen.append(order.x)
-    if order.do == "raise":
-        raise RuntimeError(SECRET)
-    if order.do == "wait":
-        gate.wait(30)
-    if order.do == "hang":
-        threading.Event().wait()
-    if order.do == "nap":
-        time.sleep(0.05)
-    if order.do == "memory":
-        raise MemoryError(SECRET)
-    if order.do == "exit":
-        os._exit(7)
-    if order.do == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if order.do == "leave":
-        raise SystemExit(SECRET)
-    if order.do == "teapot":
-        raise Teapot("short and stout", headers={"x-pot": "tea"}, retry_after=7.0)
-    if order.do == "hidden":
-        raise Hidden(SECRET)
+    fail(order.do)
+    take_time(order.do)
     if order.do == "large":
         return {"y": order.x, "big": "z" * 1_000_000}
     return {"y": math.nan if order.do == "nan" else 2.0 * order.x, "private": SECRET}

@@ -14,10 +14,12 @@ from fastapi import (
     Form,
     Header,
     HTTPException,
-    Path as InPath,
     Query,
     Request,
     Response,
+)
+from fastapi import (
+    Path as InPath,
 )
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
