@@ -132,6 +132,7 @@ def test_a_model_that_hangs_makes_it_not_ready_and_does_not_keep_it_from_ending(
     assert "1 rows had no answer" in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", ["exit", "kill"])
 def test_a_worker_that_dies_is_replaced_while_the_other_answers(tmp_path: Path, do: str) -> None:
     with served("kitchen.py", tmp_path, workers=2) as server:

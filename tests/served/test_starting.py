@@ -126,6 +126,7 @@ def test_a_wrong_value_of_the_users_own_settings_is_named_and_a_secret_is_not_to
     assert "hush-hush" not in line
 
 
+@pytest.mark.slow
 def test_a_schema_that_lacks_what_the_model_needs(tmp_path: Path) -> None:
     lightgbm = pytest.importorskip("lightgbm")
     ramp = np.arange(20.0)

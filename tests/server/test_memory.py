@@ -210,7 +210,7 @@ def test_a_header_is_not_remembered_for_the_request_behind_it(house: House) -> N
 
 def test_a_field_that_stands_twice_means_the_same_again(house: House) -> None:
     fields = b"x-request-id: one\r\nx-request-id:three\r\n"
-    post = b'POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 7\r\n' + fields + b'\r\n{"x":1}'
+    post = b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 7\r\n" + fields + b'\r\n{"x":1}'
     ((written, _),) = house.loop.run_until_complete(house.talk([(0, post)] * 3, Heads(LIMIT)))
     assert written.count(b"x-request-id: three") == 3
 
