@@ -33,7 +33,7 @@ def private(answer: Answer, status: int = 500) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("do", ["raise", "few", "many", "memory", "leave"])
+@pytest.mark.parametrize("do", ["raise", "few", "many", "memory", "leave", "odd"])
 def test_a_model_that_fails_is_a_fault_of_the_server_and_stays_private(server: Server, do: str, path: str) -> None:
     private(server.ask(order(do, path, f"x-request-id: find-{do}")))
     assert f"find-{do}" in server.log.read_text()

@@ -142,3 +142,32 @@ def test_an_overridden_dependency_or_a_handler_takes_predictions_off_the_fast_pa
         assert bypassable(service.app)
         change(service.app)
         assert not bypassable(service.app)
+
+
+class Odd(Problem):
+    status = 200
+
+
+class Later(Problem):
+    status = 299
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Odd("fine"),
+        Later("later"),
+        Short("x", headers={"x-a": "1\r\nset-cookie: eve"}),
+        Short("x", headers={"x a": "1"}),
+        Short("x", headers={"x-a": "\u2603"}),
+        Short("x", retry_after=float("nan")),
+        Short("x", errors=[{"loc": [object()]}]),
+    ],
+)
+def test_a_problem_that_http_cannot_say_is_a_failure_and_its_neighbours_are_answered(error: Problem) -> None:
+    service = Service("odd", lambda batch: [error if row.x < 0 else row.x for row in batch.rows], input=Row)
+    with TestClient(service.app) as client:
+        answer = client.post("/predict", json={"x": -1})
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert "set-cookie" not in answer.headers
+        assert client.post("/predict", json={"x": 1}).json() == 1.0

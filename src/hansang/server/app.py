@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from hansang.call import Call
 from hansang.codec import message
 from hansang.errors import BadRequest, CallerLeft, InvalidRow, Problem, Unavailable, problem, title
-from hansang.server.ask import PROBLEM, Ask
+from hansang.server.ask import PROBLEM, Ask, problem_fields
 from hansang.server.head import LONGEST_ID, read_id
 from hansang.server.ids import new_ids
 from hansang.server.openapi import describe
@@ -48,19 +48,9 @@ class Reply(Ask):
         request_id = self.calls[0].request_id
         if request_id is not None:
             headers["x-request-id"] = request_id
-        headers.update(headers_of(error))
+        headers.update(problem_fields(error))
         if not self.future.done():
             self.future.set_result(Response(body, status, headers, media.decode()))
-
-
-def headers_of(error: Problem | None) -> dict[str, str]:
-    """Give the header fields that a problem asks for."""
-    if error is None:
-        return {}
-    headers = dict(error.headers)
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
-    return headers
 
 
 def make_app(service: Service) -> FastAPI:
@@ -243,7 +233,7 @@ def add_handlers(app: FastAPI) -> None:
 
 def problem_response(request: Request, error: Exception) -> Response:
     """Answer with an error's problem document."""
-    return respond(request, problem(error, ""), headers_of(error if isinstance(error, Problem) else None))
+    return respond(request, problem(error, ""), problem_fields(error if isinstance(error, Problem) else None))
 
 
 def respond(request: Request, document: dict[str, Any], headers: dict[str, str]) -> Response:

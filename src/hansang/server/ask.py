@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from hansang.call import Call
@@ -10,6 +11,8 @@ from hansang.errors import Problem
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
 class Ask:
@@ -37,3 +40,16 @@ class Ask:
         """Note that nobody waits for the answer any more."""
         for call in self.calls:
             call.gone = True
+
+
+def problem_fields(error: Problem | None) -> dict[str, str]:
+    """Give the header fields that a problem asks for; raises `ValueError` for one that is not a header field."""
+    if error is None:
+        return {}
+    fields = {str(name).lower(): str(value) for name, value in error.headers.items()}
+    if error.retry_after is not None:
+        fields["retry-after"] = str(max(1, round(error.retry_after)))
+    for name, value in fields.items():
+        if not TOKEN.fullmatch(name) or not VALUE.fullmatch(value):
+            raise ValueError(f"{name!r}: {value!r} is not a header field")
+    return fields

@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from hansang.call import Call
 from hansang.errors import Problem
-from hansang.server.ask import Ask
+from hansang.server.ask import Ask, problem_fields
 from hansang.server.head import Head
 
 
@@ -79,7 +79,9 @@ class Exchange(Ask):
         lines = b"" if self.keep_alive else b"connection: close\r\n"
         if self.request_id is not None:
             lines += b"x-request-id: %b\r\n" % self.request_id.encode("latin-1")
-        return lines + problem_headers(error)
+        return lines + b"".join(
+            b"%b: %b\r\n" % (name.encode(), value.encode("latin-1")) for name, value in problem_fields(error).items()
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -89,13 +91,3 @@ class Other:
     cycle: RequestResponseCycle
     app: Any
     started: bool = False
-
-
-def problem_headers(error: Problem | None) -> bytes:
-    """Write the header lines that a problem asks for."""
-    if error is None:
-        return b""
-    lines = b"".join(b"%b: %b\r\n" % (k.encode("latin-1"), v.encode("latin-1")) for k, v in error.headers.items())
-    if error.retry_after is not None:
-        lines += b"retry-after: %d\r\n" % max(1, round(error.retry_after))
-    return lines

@@ -210,22 +210,30 @@ class Turn:
             ask.answered = True
             if ask.timer is not None:
                 ask.timer.cancel()
-            good = next((row for row in range(len(ask.rows)) if row not in faults), 0)
-            version = version_of(ask.calls[good].trail)
-            request_id = ask.calls[0].request_id or id
-            for row, error in faults.items():
-                self._log(request_id, row, error)
-            if ask.many and len(faults) < len(ask.rows):
-                parts = bodies[start:stop]
-                for row, error in faults.items():
-                    parts[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
-                ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(parts) + b"]", id, version, None)
-            elif faults:
-                cause, document = whole(faults, request_id, ask.many)
-                ask.deliver(document["status"], PROBLEM, to_json(document), id, version, cause)
-            else:
-                ask.deliver(200, JSON, bodies[start], id, version, None)
+            try:
+                self._send(ask, id, bodies[start:stop], faults)
+            except Exception:  # a problem of the user's own may have a status or a header that HTTP has not
+                request_id, failure = ask.calls[0].request_id or id, ModelFailed()
+                log.exception("the answer to request %s at %s cannot be sent", request_id, self.endpoint.path)
+                ask.deliver(500, PROBLEM, to_json(problem(failure, request_id)), id, "", failure)
             start = stop
+
+    def _send(self, ask: Ask, id: str, bodies: list[bytes], faults: dict[int, Exception]) -> None:
+        """Send the answer to one request; `faults` are by row."""
+        good = next((row for row in range(len(ask.rows)) if row not in faults), 0)
+        version = version_of(ask.calls[good].trail)
+        request_id = ask.calls[0].request_id or id
+        for row, error in faults.items():
+            self._log(request_id, row, error)
+        if ask.many and len(faults) < len(ask.rows):
+            for row, error in faults.items():
+                bodies[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
+            ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(bodies) + b"]", id, version, None)
+        elif faults:
+            cause, document = whole(faults, request_id, ask.many)
+            ask.deliver(failed_status(document["status"]), PROBLEM, to_json(document), id, version, cause)
+        else:
+            ask.deliver(200, JSON, bodies[0], id, version, None)
 
     def _log(self, request_id: str, row: int, error: Exception) -> None:
         if status_of(error) < 500 or (isinstance(error, Problem) and error.public):
@@ -241,6 +249,13 @@ class Turn:
             exc_info=cause if now - self._traced > 1.0 else None,  # a flood of errors has one traceback a second
         )
         self._traced = max(self._traced, now) if now - self._traced <= 1.0 else now
+
+
+def failed_status(status: int) -> int:
+    """Give a status that says that something failed; a failure is never answered with another."""
+    if not 400 <= status <= 599:
+        raise ValueError(f"{status} is not the status of a problem; it must be 400 to 599")
+    return status
 
 
 def version_of(trail: Sequence[Step]) -> str:

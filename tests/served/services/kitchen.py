@@ -36,6 +36,10 @@ class Teapot(Problem):
     title = "I am a teapot"
 
 
+class Odd(Problem):
+    status = 600
+
+
 class Hidden(Problem):
     status = 507
     public = False
@@ -55,6 +59,8 @@ def fail(do: str) -> None:
         raise SystemExit(SECRET)
     if do == "teapot":
         raise Teapot("short and stout", headers={"x-pot": "tea"}, retry_after=7.0)
+    if do == "odd":
+        raise Odd(SECRET)
     if do == "hidden":
         raise Hidden(SECRET)
 
