@@ -12,11 +12,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import environments
 import report
 from openloop import HEAD
 from server import Server, free_port
+from usage import pss_mb
 
 CALLERS = 24
 SAMPLE_SECONDS = 5
@@ -52,7 +54,7 @@ class Soak:
 
     seen: Counter = field(default_factory=Counter)
     unexpected: Counter = field(default_factory=Counter)
-    memory: list[tuple[float, float]] = field(default_factory=list)
+    memory: list[tuple[float, float, float]] = field(default_factory=list)
 
 
 async def caller(port: int, number: int, until: float, soak: Soak) -> None:
@@ -98,11 +100,12 @@ async def _leave(writer: asyncio.StreamWriter, kind: Kind, body: bytes, draw: ra
 
 async def watch(server: Server, started: float, until: float, soak: Soak) -> None:
     while time.monotonic() < until:
-        used = await asyncio.to_thread(server.memory_mb)
-        soak.memory.append((round(time.monotonic() - started, 1), round(used, 1)))
+        soak.memory.append(await asyncio.to_thread(sample, server, started))
         if len(soak.memory) % 12 == 1:
             answered = sum(soak.seen.values())
-            print(f"{soak.memory[-1][0]:6.0f} s  {used:7.1f} MB  {answered:,} requests", file=sys.stderr, flush=True)
+            at, own, everything = soak.memory[-1]
+            text = f"{at:6.0f} s  {own:7.1f} MB, {everything:7.1f} MB with the compactor  {answered:,} requests"
+            print(text, file=sys.stderr, flush=True)
         await asyncio.sleep(min(SAMPLE_SECONDS, max(0.05, until - time.monotonic())))
 
 
@@ -113,8 +116,14 @@ async def run(server: Server, minutes: float) -> Soak:
         group.create_task(watch(server, started, until, soak))
         for number in range(CALLERS):
             group.create_task(caller(server.port, number, until, soak))
-    soak.memory.append((round(time.monotonic() - started, 1), round(server.memory_mb(), 1)))
+    soak.memory.append(sample(server, started))
     return soak
+
+
+def sample(server: Server, started: float) -> tuple[float, float, float]:
+    """Give the time, the memory of the process that answers, and of all its processes, the compactor with them."""
+    own, everything = pss_mb([server.process.pid]), server.memory_mb()
+    return round(time.monotonic() - started, 1), round(own, 1), round(everything, 1)
 
 
 def main() -> int:
@@ -136,19 +145,23 @@ def main() -> int:
 
 
 def _conclude(soak: Soak, minutes: float, alive: bool) -> int:
-    at_two = _at(soak, min(120.0, minutes * 60 / 5))
-    at_end = soak.memory[-1][1]
+    two, last = min(120.0, minutes * 60 / 5), soak.memory[-1][0]
+    at_two, at_end = _around(soak, two, 1), _around(soak, last, 1)
+    all_two, all_end = _around(soak, two, 2), _around(soak, last, 2)
     for (name, status), count in sorted(soak.seen.items(), key=lambda item: -item[1]):
         print(f"{count:>10,}  {name}: {status or 'no answer wanted'}")
     for (name, what), count in soak.unexpected.items():
         print(f"UNEXPECTED {count:,} of {name}: {what}")
     print(f"memory {at_two} MB at minute {min(2, minutes / 5):g}, {at_end} MB at the end: ratio {at_end / at_two:.3f}")
+    print(f"with the compactor {all_two} MB and {all_end} MB")
     unexpected = sum(soak.unexpected.values())
     results = report.load_results()
     results["soak"] = {
         "minutes": minutes,
         "at_two_mb": at_two,
         "at_end_mb": at_end,
+        "all_two_mb": all_two,
+        "all_end_mb": all_end,
         "ratio": round(at_end / at_two, 4),
         "requests": sum(soak.seen.values()),
         "unexpected": unexpected,
@@ -160,9 +173,9 @@ def _conclude(soak: Soak, minutes: float, alive: bool) -> int:
     return 0 if alive and not unexpected and at_end / at_two <= 1.05 else 1
 
 
-def _at(soak: Soak, seconds: float) -> float:
-    """Return the memory of the first sample at or after this time."""
-    return next((used for at, used in soak.memory if at >= seconds), soak.memory[-1][1])
+def _around(soak: Soak, seconds: float, column: int) -> float:
+    """Give the median memory of the samples within a quarter of a minute of this time."""
+    return round(median(entry[column] for entry in soak.memory if abs(entry[0] - seconds) <= 15.0), 1)
 
 
 if __name__ == "__main__":
