@@ -22,7 +22,7 @@ class Effort:
     """How long the measurements last."""
 
     seconds: float = 5
-    warm: float = 1
+    warm: float = 3
     connections: tuple[int, ...] = (64, 1)
     repeats: int = 3
 

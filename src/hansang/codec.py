@@ -322,6 +322,14 @@ def upload_fields(schema: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(fields)
 
 
+def with_null(schema: Any) -> Any:
+    """Let every number of a prediction's schema be null, for that is how NaN and infinity are written."""
+    if isinstance(schema, Mapping):
+        changed = {key: with_null(value) for key, value in schema.items()}
+        return changed | {"type": ["number", "null"]} if schema.get("type") == "number" else changed
+    return [with_null(value) for value in schema] if isinstance(schema, list) else schema
+
+
 # --- plain values ---
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from hansang.codec import with_null
 from hansang.service import Endpoint, Service
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def parameter(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
 def component(adapter: TypeAdapter[Any], schemas: dict[str, Any], name: str, mode: Any) -> dict[str, Any]:
     """Put a schema and its parts among the document's components, and give a reference to it."""
     schema = adapter.json_schema(ref_template=REF, mode=mode)
+    if mode == "serialization":
+        schema = with_null(schema)
     schemas.update(schema.pop("$defs", {}))
     title = str(schema.get("title", name)).replace(" ", "-")
     if "$ref" in schema:

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY as USERS
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from hansang import __version__
+from hansang.codec import with_null
 from hansang.server.health import Readiness
 from hansang.server.serving import Serving, serving_of
 from hansang.service import Service
@@ -86,7 +87,7 @@ def metadata_of(service: Service) -> dict[str, Any]:
                 "deadline_ms": endpoint.deadline * 1000.0 if endpoint.deadline is not None else None,
                 "models": [model.loaded.name for model in endpoint.models],
                 "input": codec.schema if codec is not None and not endpoint.declared else None,
-                "output": codec.output.json_schema(mode="serialization") if codec and codec.output else None,
+                "output": with_null(codec.output.json_schema(mode="serialization")) if codec and codec.output else None,
                 "example": endpoint.sample(),
             }
         )

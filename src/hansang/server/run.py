@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import logging.config
 import math
@@ -156,6 +157,8 @@ def serve_here(
     server = Server(config, lambda: ready(service), tick)
     # uvicorn raises the signal that ended it once more, to whoever handled it before: that shall be nobody
     handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    gc.collect()
+    gc.freeze()  # what the start made stays as long as the process: no collection need walk through it again
     try:
         server.run(sockets=[listener])
     finally:

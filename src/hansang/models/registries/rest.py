@@ -96,7 +96,12 @@ class RestRegistry:
         except Refused as other:
             if other.status != 404 and other.code != "RESOURCE_DOES_NOT_EXIST":
                 return RegistryUnavailable(f"the registry {self.uri} refused: {other}")
-            found = self._get("mlflow/registered-models/search", max_results=PAGE).get("registered_models", [])
+            try:
+                found = self._get("mlflow/registered-models/search", max_results=PAGE).get("registered_models", [])
+            except Refused as last:
+                return RegistryUnavailable(
+                    f"{self.uri} does not answer like an MLflow server: {last}; check MLFLOW_TRACKING_URI"
+                )
             return not_found(reference, [model["name"] for model in found])
         aliases = {entry["alias"]: str(entry["version"]) for entry in model.get("aliases", [])}
         versions = [str(found["version"]) for found in self._versions(reference.name)]
