@@ -113,11 +113,11 @@ def _offline(rows: list[dict]) -> Iterator[Claim]:
         says = f"{name}: at least 0.7 of a fresh process that reads, calls the bare model once and writes"
         yield _compare(says, ours, row.get("bare_per_s"), 0.7, "rows/s", most=False)
         if row["model"] == "forest":
-            says = f"{name}: at least 0.7 of the bare call alone, no files read or written"
-            yield _compare(says, ours, row.get("call_per_s"), 0.7, "rows/s", most=False)
+            says = f"{name}: once started, files and all, at least 0.7 of the bare call alone"
+            yield _compare(says, row.get("steady_per_s"), row.get("call_per_s"), 0.7, "rows/s", most=False)
         growth = row.get("growth")
         yield Claim(
-            f"{name}: memory flat (peak at most {FLAT} of a quarter of the rows)",
+            f"{name}: memory flat (peak with four times the rows at most {FLAT} of it)",
             "not measured" if growth is None else f"{growth:.2f}, peak {row['peak_mb']:.0f} MB",
             None if growth is None else growth <= FLAT,
         )

@@ -12,6 +12,7 @@ import usage
 
 FOLDER = environments.BENCH / "offline"
 SCORE_SECONDS = 300
+LONGER = 4  # the same again with so many times the rows: what one more row costs, and whether memory grows
 KINDS = (("logreg", "onnx"), ("logreg", "sklearn"), ("forest", "onnx"), ("forest", "sklearn"))
 
 
@@ -51,19 +52,20 @@ def _one(model: str, runtime: str, source: Path, count: int) -> dict:
     script = Path(__file__).with_name("bare_score.py")
     bare_s, bare_memory, said = _run([environments.python_of("project"), script, file, source, bare_out])
     call_s = json.loads(said.splitlines()[-1])["call_s"]
-    for path in (out, FOLDER / "quarter.parquet"):
+    for path in (out, FOLDER / "longer.parquet"):
         path.unlink(missing_ok=True)
     score = [environments.python_of("project").with_name("hansang"), "score", models.MODELS / f"{model}-{runtime}"]
-    _, quarter, _ = _run([*score, _input(count // 4), "-o", FOLDER / "quarter.parquet"])
     ours_s, memory, _ = _run([*score, source, "-o", out])
+    longer_s, longer, _ = _run([*score, _input(LONGER * count), "-o", FOLDER / "longer.parquet"])
     return {
         "call_per_s": round(count / call_s),
         "bare_per_s": round(count / bare_s),
         "hansang_per_s": round(count / ours_s),
         "hansang_s": round(ours_s, 2),
+        "steady_per_s": round((LONGER - 1) * count / (longer_s - ours_s)),
         "bare_peak_mb": _peak(bare_memory),
         "peak_mb": _peak(memory),
-        "growth": round(_peak(memory) / _peak(quarter), 3) if _peak(quarter) else None,
+        "growth": round(_peak(longer) / _peak(memory), 3) if _peak(memory) else None,
         "same_labels": _agreement(bare_out, out, count),
         "memory": memory,
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.served.running import HANSANG, environment, served, start
+from tests.served.running import HANSANG, SERVICES, environment, served, start
 from tests.served.wire import request
 
 SERVICE = """
@@ -248,3 +250,16 @@ def test_what_start_up_prints(tmp_path: Path) -> None:
         r"  docs http://127\.0\.0\.1:\d+/docs, metrics http://\S+/metrics, ready in \d\.\d\d s\n", lines[2]
     )
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.3, 0.4, 0.5, 0.6, 0.8])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_at_any_moment_of_the_start_ends_it(tmp_path: Path, delay: float, workers: int) -> None:
+    command = [HANSANG, "serve", SERVICES / "kitchen.py", "--port", "0", "--workers", str(workers)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    process.terminate()
+    assert process.wait(15) in (0, 3, -signal.SIGTERM)

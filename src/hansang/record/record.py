@@ -134,8 +134,13 @@ class Recorder:
 
     def stats(self) -> Stats:
         """Look at the counters and at the spool; costs a directory listing."""
-        segments = list_segments(self.folder, ".open", ".closed")
-        lost = self.lost + lost_in(self.folder)
+        segments: list[Path] = []
+        lost = self.lost
+        try:
+            segments = list_segments(self.folder, ".open", ".closed")
+            lost = lost + lost_in(self.folder)
+        except OSError as error:
+            self.failing = describe(error)
         size = sum(size_of(path) for path in segments)
         oldest = segment_time(segments[0]) if segments else None
         return Stats(self.rows_written, self.bytes_written, dict(lost), size, len(segments), oldest, self.failing)

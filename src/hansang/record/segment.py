@@ -150,7 +150,7 @@ def list_segments(folder: Path, *suffixes: str) -> list[Path]:
     try:
         with os.scandir(spool_folder(folder)) as entries:
             found = [Path(entry.path) for entry in entries if entry.name.endswith(suffixes)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(found)
 

@@ -111,14 +111,20 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look once a second for connections that have waited too long."""
         if counter % SWEEP_TICKS == 0:
-            now = time.monotonic()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, PredictProtocol):
-                    connection.sweep(now)
-            self.serving_config.serving.measure()
+            try:
+                self._look()
+            except Exception:  # nothing that is only looked at may end the server
+                log.exception("this is a bug of hansang: the look at the connections and the record failed")
             if self.tick is not None:
                 self.tick()
         return await super().on_tick(counter)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, PredictProtocol):
+                connection.sweep(now)
+        self.serving_config.serving.measure()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new rows with 503 while accepted ones are answered, then close the sockets."""
@@ -155,8 +161,8 @@ def serve_here(
     service.load(settings)
     config = Config(service, settings)
     server = Server(config, lambda: ready(service), tick)
-    # uvicorn raises the signal that ended it once more, to whoever handled it before: that shall be nobody
-    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    # a signal before uvicorn listens for it must not be lost, and the one that uvicorn raises again at its end not kill
+    handlers = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
     gc.collect()
     gc.freeze()  # what the start made stays as long as the process: no collection need walk through it again
     try:
