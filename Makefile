@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python examples/demo.py $(if $(filter-out 0,$(ONCE)),--once)
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .
