@@ -255,7 +255,7 @@ def test_what_start_up_prints(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delay", [0.3, 0.45, 0.6])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_at_any_moment_of_the_start_ends_it(tmp_path: Path, delay: float, workers: int) -> None:
-    command = [HANSANG, "serve", SERVICES / "kitchen.py", "--port", "0", "--workers", str(workers)]
+    command = [str(HANSANG), "serve", str(SERVICES / "kitchen.py"), "--port", "0", "--workers", str(workers)]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
