@@ -73,7 +73,9 @@ def test_tail_shows_twenty_rows_and_of_an_empty_record_none(folder: Path, tmp_pa
 def test_following_goes_on_with_new_rows_until_interrupted(
     folder: Path, make_rows: MakeRows, arguments: list[str]
 ) -> None:
-    code = "from hansang.cli.records import app; app()"
+    # a background job of a shell ignores SIGINT, and so would its children
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from hansang.cli.records import app; app()"
     command = [sys.executable, "-c", code, "tail", "--follow", "-n", "1", "--dir", str(folder), *arguments]
     recorder = Recorder(folder)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
