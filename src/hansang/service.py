@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_origin, get_type_h
 from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings
 
+from hansang.codec import resolved
 from hansang.errors import SchemaError, UsageError
 from hansang.extras import require
 from hansang.graph import Chain, Lifetime, Node, as_node, walk
@@ -279,8 +280,7 @@ def check_joint(schema: Any, model: Model, path: str) -> None:
 
 def json_types(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
     """Name the JSON types that a schema lets pass, null aside; empty when it does not say."""
-    while "$ref" in schema:
-        schema = root.get("$defs", {}).get(str(schema["$ref"]).rsplit("/", 1)[-1], {})
+    schema = resolved(schema, root)
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
         kinds = [json_types(choice, root) for choice in choices if choice.get("type") != "null"]

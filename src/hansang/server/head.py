@@ -21,7 +21,8 @@ log = logging.getLogger("hansang")
 LONGEST_ID = 200
 REMEMBERED = 1024
 REMEMBERED_SIZE = 2048
-VARYING = re.compile(rb"\r\n(content-length|x-request-id|traceparent): ([!-~]+)(?=\r\n)", re.IGNORECASE)
+VARIED = (b"content-length", b"x-request-id", b"traceparent")
+VARYING = re.compile(rb"\r\n(" + b"|".join(VARIED) + rb"): ([!-~]+)(?=\r\n)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Heads:
 def ambiguous(fields: Fields) -> bool:
     """Say whether a field that varies stands twice, so that it cannot be told which one counts."""
     names = [name for name, _ in fields]
-    return any(names.count(name) > 1 for name in (b"content-length", b"x-request-id", b"traceparent"))
+    return any(names.count(name) > 1 for name in VARIED)
 
 
 def store(memory: dict[Any, Head], key: Any, head: Head) -> None:
