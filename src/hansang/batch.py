@@ -181,20 +181,38 @@ class Batch:
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Give the rows at these positions, in this order."""
-        if self._calls is None and self._columns is not None:
-            columns = {name: column[np.asarray(indices, int)] for name, column in self._columns.items()}
-            return self._like(Batch.of_columns(columns, self._make))
-        rows, calls = self.rows, self._calls
-        chosen = None if calls is None else [calls[i] for i in indices]
-        return self._like(self._count(Batch([rows[i] for i in indices], chosen)))
+        calls = None if self._calls is None else [self._calls[i] for i in indices]
+        if self._columns is not None:
+            chosen = np.asarray(indices, int)
+            columns = {name: column[chosen] for name, column in self._columns.items()}
+            return self._like(Batch.of_columns(columns, self._make), calls)
+        rows = self.rows
+        return self._like(self._count(Batch([rows[i] for i in indices])), calls)
 
     def slice(self, start: int, stop: int) -> Batch:
         """Give the rows from `start` up to `stop`."""
-        if self._calls is None and self._columns is not None:
+        calls = None if self._calls is None else self._calls[start:stop]
+        if self._columns is not None:
             columns = {name: column[start:stop] for name, column in self._columns.items()}
-            return self._like(Batch.of_columns(columns, self._make))
-        calls = self._calls
-        return self._like(self._count(Batch(self.rows[start:stop], None if calls is None else calls[start:stop])))
+            return self._like(Batch.of_columns(columns, self._make), calls)
+        return self._like(self._count(Batch(self.rows[start:stop])), calls)
+
+    def fork(self) -> Batch:
+        """Give the same rows on a way of their own: their trails come back by `join`."""
+        calls = None if self._calls is None else [call.fork() for call in self._calls]
+        part = Batch(self._rows, calls, self.failed, columns=self._columns, size=self.size)
+        part._make = self._make
+        part.background = self.background
+        part.steps = list(self.steps)
+        return part
+
+    def join(self, fork: Batch) -> None:
+        """Take over the trails of rows that went a way of their own; `fork` is what `fork` gave."""
+        if self._calls is None:
+            self.steps += fork.steps[len(self.steps) :]
+            return
+        for call, other in zip(self._calls, fork.calls, strict=True):
+            call.join(other)
 
     def replace(self, predictions: Any, *, name: str = "the node") -> Batch:
         """Give a batch of the same calls with new rows: one prediction or exception a row.
@@ -210,8 +228,7 @@ class Batch:
             raise WrongRows(f"{name} gave its rows in another order than it got them")
         if part is predictions:
             return self.adopt(part)
-        part._calls = self._calls
-        return self._like(part)
+        return self._like(part, self._calls)
 
     def adopt(self, part: Batch) -> Batch:
         """Give the rows of a batch of the same size to the calls of this one."""
@@ -264,8 +281,10 @@ class Batch:
             part.failed = sum(isinstance(row, Exception) for row in part._rows or ())
         return part
 
-    def _like(self, part: Batch) -> Batch:
+    def _like(self, part: Batch, calls: list[Call] | None = None) -> Batch:
         """Give a part what it shares with this batch: its priority and, without calls, its steps."""
+        if calls is not None:
+            part._calls = calls
         part.background = self.background
         if part._calls is None:
             part.steps = self.steps

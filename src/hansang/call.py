@@ -30,7 +30,8 @@ class Call:
     """One row's request: who asked, until when the answer is of use, and what happened to the row.
 
     `deadline` is on the event loop's clock, in seconds. `gone` is set when the caller left: a row that is gone is
-    dropped before the model runs and never touches its batch mates. `trail` lists the steps in their order.
+    dropped before the model runs and never touches its batch mates. `trail` lists the steps in their order. `id` is
+    the prediction's, `key` what a split keeps together.
     """
 
     id: str = ""
@@ -42,3 +43,35 @@ class Call:
     gone: bool = False
     trail: list[Step] = field(default_factory=list)
     tags: dict[str, Any] | None = None
+    forks: list[Call] | None = None
+
+    def fork(self) -> Call:
+        """Give a call for the same row on a way of its own: what happens there is written into its own trail.
+
+        A fork is told when the caller leaves; what it learned comes back by `join`.
+        """
+        fork = Call(self.id, self.row, self.deadline, self.headers, self.key, self.request_id, self.gone)
+        if self.forks is None:
+            self.forks = [fork]
+        else:
+            self.forks.append(fork)
+        return fork
+
+    def join(self, fork: Call) -> None:
+        """Take over what happened to the row on a way of its own, and forget that way."""
+        self.trail += fork.trail
+        self.key = self.key if self.key is not None else fork.key
+        if fork.tags:
+            self.tags = {**(self.tags or {}), **fork.tags}
+        if self.forks is not None and fork in self.forks:
+            self.forks.remove(fork)
+
+    def tag(self, name: str, value: Any) -> None:
+        """Add a fact to what is recorded of the row."""
+        self.tags = {**(self.tags or {}), name: value}  # requests of one header share their tags
+
+    def leave(self) -> None:
+        """Note that nobody waits for this row any more, on any of its ways."""
+        self.gone = True
+        for fork in self.forks or ():
+            fork.leave()

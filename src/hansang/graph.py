@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hansang.batch import Batch
 from hansang.errors import UsageError, WrongRows
 from hansang.isolate import attempt, failure
+
+if TYPE_CHECKING:
+    from hansang.site import Site
 
 
 class Node:
@@ -24,6 +27,18 @@ class Node:
     async def __call__(self, batch: Batch) -> Batch:
         """Predict every row of the batch."""
         raise TypeError(f"{type(self).__name__} is not a node: it has no __call__")
+
+    @property
+    def label(self) -> str:
+        """The name it goes by in metrics, trails and pictures."""
+        return str(getattr(self, "name", "") or type(self).__name__.lower())
+
+    def bind(self, site: Site) -> Node:
+        """Give this node as it runs in a service; a pattern takes its counters there and binds what it is made of.
+
+        The node itself is not changed: it is the declaration, and what comes back is what runs.
+        """
+        return rebuilt(self, site.bind)
 
     def __rshift__(self, other: Node | Callable[..., Any]) -> Chain:
         return chain(self, other)
@@ -41,7 +56,7 @@ class Lifetime(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Function(Node):
     """A plain function as a node; see `node`."""
 
@@ -112,7 +127,7 @@ def as_node(value: Any) -> Node:
     raise UsageError(f"{value!r} is not a node; give a Model, a pattern, or a function of a Batch")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Chain(Node):
     """Feed each node's predictions to the next one; a row that failed is not sent on."""
 
@@ -155,6 +170,34 @@ async def settle(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Bat
             WrongRows(f"the graph gave {len(answers)} predictions for {len(batch)} rows; return one per row")
         )
     return answers
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node], **fields_too: Any) -> Node:
+    """Give a node of the same fields with every node in them changed; the same one when nothing is."""
+    changed = dict(fields_too)
+    if not is_dataclass(node):
+        return node
+    for name in [field.name for field in fields(node) if field.init]:
+        before = getattr(node, name)
+        after = rebuilt_value(before, change)
+        if after is not before:
+            changed[name] = after
+    return replace(node, **changed) if changed else node
+
+
+def rebuilt_value(value: Any, change: Callable[[Node], Node]) -> Any:
+    """Change the nodes in a field's value: a node, or a sequence or a mapping of nodes."""
+    if isinstance(value, Node):
+        return change(value)
+    if isinstance(value, tuple | list) and any(isinstance(item, Node) for item in value):
+        items = [rebuilt_value(item, change) for item in value]
+        same = all(new is old for new, old in zip(items, value, strict=True))
+        return value if same else type(value)(items)
+    if isinstance(value, Mapping) and any(isinstance(item, Node) for pair in value.items() for item in pair):
+        pairs = {rebuilt_value(key, change): rebuilt_value(item, change) for key, item in value.items()}
+        same = all(a is b and value[a] is pairs[b] for a, b in zip(value, pairs, strict=True))
+        return value if same else pairs
+    return value
 
 
 def members(value: Node) -> Iterator[Node]:

@@ -20,6 +20,7 @@ from hansang.metrics import Metrics
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
 from hansang.settings import Settings, load_settings
+from hansang.site import Site
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,6 +63,22 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", self.path.strip("/").replace("/", "-") or "predict")
+
+    @property
+    def bound(self) -> Node:
+        """The graph as it runs: bound while the service is running, as it was declared before."""
+        graph: Node = self._resolved.get("bound", self.graph)
+        return graph
+
+    def bind(self, site: Site) -> Node:
+        """Bind the graph to where it runs, until the service ends."""
+        graph = site.graph(self.graph)
+        self._resolved["bound"] = graph
+        return graph
+
+    def unbind(self) -> None:
+        """Forget where the graph ran."""
+        self._resolved.pop("bound", None)
 
     @property
     def models(self) -> list[Model]:
@@ -230,21 +247,30 @@ class Service:
             model.unload()
         self._loaded = False
 
+    def site(self, endpoint: Endpoint) -> Site:
+        """Give what the nodes of an endpoint may know of this service."""
+        return Site(self.name, endpoint.name, self.metrics)
+
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Enter the resources, and the nodes that hold something; leave them in the opposite order."""
+    async def running(self, site: Callable[[Endpoint], Site] | None = None) -> AsyncIterator[None]:
+        """Bind the graphs, enter the resources, and the nodes that hold something; leave them in the opposite order.
+
+        `site` says what the nodes of an endpoint may know; by default it is `Service.site`.
+        """
         async with AsyncExitStack() as stack:
             for resource in self.resources:
                 await stack.enter_async_context(resource())
             seen: set[int] = set()
             for endpoint in self.endpoints:
-                for node in walk(endpoint.graph):
+                for node in walk(endpoint.bind((site or self.site)(endpoint))):
                     if isinstance(node, Lifetime) and id(node) not in seen:
                         seen.add(id(node))
                         await stack.enter_async_context(node)
             try:
                 yield
             finally:
+                for endpoint in self.endpoints:
+                    endpoint.unbind()
                 self._loaded = False  # leaving the models lets go of them
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from hansang import Batch, Model, Service
 from hansang.call import Call
 from hansang.errors import Problem
-from hansang.server.ask import Ask
+from hansang.server.ask import Ask, Marks
 from hansang.server.serving import Serving
 from hansang.settings import Settings, load_settings
 
@@ -36,7 +36,7 @@ class Waiter(Ask):
         self.answers: list[tuple[int, bytes]] = []
         self.came = asyncio.Event()
 
-    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
+    def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
         self.answers.append((status, body))
         self.came.set()
 

@@ -19,7 +19,21 @@ FLOORS = (
     {"service"},
     {"models", "record"},
     {
-        *("batch", "call", "codec", "errors", "extras", "graph", "isolate", "metrics", "settings", "testing", "types"),
+        *(
+            "batch",
+            "call",
+            "codec",
+            "dispatch",
+            "errors",
+            "extras",
+            "graph",
+            "isolate",
+            "metrics",
+            "settings",
+            "site",
+            "testing",
+            "types",
+        ),
         "hansang",
     },
 )

@@ -64,7 +64,7 @@ class Scorer:
         """Give the output rows of a chunk as a table, and how many rows failed with each kind of error."""
         ready = await asyncio.to_thread(self.validate, chunk)
         answers = [
-            None if batch is None else await settle(self.endpoint.graph, batch) for batch in (ready.columns, ready.rows)
+            None if batch is None else await settle(self.endpoint.bound, batch) for batch in (ready.columns, ready.rows)
         ]
         return await asyncio.to_thread(self.assemble, chunk, ready, answers)
 

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from hansang.call import Call
 from hansang.codec import message
 from hansang.errors import BadRequest, CallerLeft, InvalidRow, Problem, Unavailable, problem, title
-from hansang.server.ask import PROBLEM, Ask, problem_fields
+from hansang.server.ask import PROBLEM, Ask, Marks, problem_fields
 from hansang.server.head import LONGEST_ID, read_id
 from hansang.server.ids import new_ids
 from hansang.server.openapi import describe
@@ -42,9 +42,9 @@ class Reply(Ask):
         super().__init__(rows, calls, many, raw, time.monotonic())
         self.future: asyncio.Future[Response] = loop.create_future()
 
-    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
+    def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
         """Hand over the answer."""
-        headers = {"x-model-version": version, "x-prediction-id": id}
+        headers = marks.fields | {"x-prediction-id": self.id}
         request_id = self.calls[0].request_id
         if request_id is not None:
             headers["x-request-id"] = request_id

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from hansang.call import Call
+from hansang.call import Call, Step
 from hansang.errors import Problem
 
 JSON = b"application/json"
@@ -15,13 +16,46 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
+class Marks(NamedTuple):
+    """What an answer's header says of the row's way: the versions of the models, the variants, a cache hit."""
+
+    version: str = ""
+    variant: str = ""
+    cached: bool = False
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The header fields."""
+        fields = {"x-model-version": self.version}
+        if self.variant:
+            fields["x-variant"] = self.variant
+        if self.cached:
+            fields["x-cache"] = "hit"
+        return fields
+
+
+NO_MARKS = Marks()
+
+
+def marks_of(trail: Sequence[Step]) -> Marks:
+    """Give what a trail says: the versions of the models that answered and the variants, in their order."""
+    if len(trail) == 1:
+        return Marks(trail[0].version, trail[0].variant, trail[0].cached)
+    return Marks(
+        ",".join(step.version for step in trail if step.version),
+        ",".join(step.variant for step in trail if step.variant),
+        any(step.cached for step in trail),
+    )
+
+
 class Ask:
     """One request's rows on their way through the service; a subclass knows how to send the answer.
 
-    `raw` is the body of a single row that may be recorded as it came.
+    `raw` is the body of a single row that may be recorded as it came. `id` is the prediction's, given when the rows
+    enter the graph. `outcomes` holds the rows of an array that are settled while others are not.
     """
 
-    __slots__ = ("answered", "calls", "many", "raw", "rows", "started", "timer")
+    __slots__ = ("answered", "calls", "id", "many", "outcomes", "raw", "rows", "started", "timer")
 
     def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None, started: float) -> None:
         self.rows = rows
@@ -29,17 +63,25 @@ class Ask:
         self.many = many
         self.raw = raw
         self.started = started
+        self.id = ""
+        self.outcomes: dict[int, Any] = {}
         self.answered = False
         self.timer: asyncio.TimerHandle | None = None
 
-    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
+    def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
         """Send the answer."""
         raise NotImplementedError(f"{type(self).__name__} has no way to send an answer")
 
     def leave(self) -> None:
         """Note that nobody waits for the answer any more."""
         for call in self.calls:
-            call.gone = True
+            call.leave()
+
+    def take(self, row: int, outcome: Any) -> list[Any]:
+        """Keep a settled row of an array; gives all outcomes, in the order of the rows, with the last one."""
+        outcomes = self.outcomes
+        outcomes[row] = outcome
+        return [outcomes[n] for n in range(len(self.rows))] if len(outcomes) == len(self.rows) else []
 
 
 def problem_fields(error: Problem | None) -> dict[str, str]:

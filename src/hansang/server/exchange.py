@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from hansang.call import Call
 from hansang.errors import Problem
-from hansang.server.ask import Ask, problem_fields
+from hansang.server.ask import Ask, Marks, problem_fields
 from hansang.server.head import Head
 
 
@@ -30,22 +30,26 @@ class EncodedLines:
 
     def __init__(self) -> None:
         self._source: list[tuple[bytes, bytes]] | None = None
-        self._known: dict[tuple[int, bytes, str], bytes] = {}
+        self._known: dict[tuple[int, bytes, Marks], bytes] = {}
 
-    def start(self, defaults: list[tuple[bytes, bytes]], status: int, media: bytes, version: str) -> bytes:
+    def start(self, defaults: list[tuple[bytes, bytes]], status: int, media: bytes, marks: Marks) -> bytes:
         """Give the status line and the header up to the id; `defaults` is uvicorn's list, new when the date is."""
         if self._source is not defaults or len(self._known) > 1000:
             self._source = defaults
             self._known.clear()
-        key = (status, media, version)
+        key = (status, media, marks)
         start = self._known.get(key)
         if start is None:
             lines = b"".join(b"%b: %b\r\n" % line for line in defaults)
-            start = self._known[key] = b"%b%bcontent-type: %b\r\nx-model-version: %b\r\nx-prediction-id: " % (
+            own = b"".join(
+                b"%b: %b\r\n" % (name.encode(), value.encode("latin-1", "replace"))
+                for name, value in marks.fields.items()
+            )
+            start = self._known[key] = b"%b%bcontent-type: %b\r\n%bx-prediction-id: " % (
                 STATUS_LINE[status],
                 lines,
                 media,
-                version.encode(),
+                own,
             )
         return start
 
@@ -64,15 +68,15 @@ class Exchange(Ask):
         self.request_id = head.request_id
         self.answer: bytes | None = None
 
-    def deliver(self, status: int, media: bytes, body: bytes, id: str, version: str, error: Problem | None) -> None:
+    def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
         """Write the answer, or keep it until the earlier ones of this connection are written."""
         protocol = self.protocol
-        start = protocol.lines.start(protocol.server_state.default_headers, status, media, version)
+        start = protocol.lines.start(protocol.server_state.default_headers, status, media, marks)
         if error is None and self.request_id is None and self.keep_alive:
-            self.answer = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (start, id.encode(), len(body), body)
+            self.answer = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (start, self.id.encode(), len(body), body)
         else:
             extra = self._extra(error)
-            self.answer = b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (start, id.encode(), extra, len(body), body)
+            self.answer = b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (start, self.id.encode(), extra, len(body), body)
         protocol.flush()
 
     def _extra(self, error: Problem | None) -> bytes:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hansang.batch import Batch
+from hansang.call import Call
 from hansang.errors import Problem
 from hansang.graph import settle
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hansang")
 
 FRESH = 1.0
+NO_STORE = {"cache-control": "no-store"}  # the model shall answer, not a cache
 PATIENCE = 2.0
 
 
@@ -72,7 +74,7 @@ async def predict_example(turn: Turn) -> str:
     try:
         row = sample if turn.endpoint.declared else turn.codec.values(sample)
         async with asyncio.timeout(PATIENCE):
-            answers = await settle(turn.endpoint.graph, Batch([row]))
+            answers = await settle(turn.graph, Batch([row], [Call(headers=NO_STORE)]))
         outcome = answers.rows[0]
         if isinstance(outcome, Exception):
             raise outcome

@@ -28,7 +28,7 @@ from hansang.errors import (
     Unavailable,
     problem,
 )
-from hansang.server.ask import PROBLEM
+from hansang.server.ask import NO_MARKS, PROBLEM
 from hansang.server.exchange import EncodedLines, Exchange, Other
 from hansang.server.head import REMEMBERED_SIZE, Head, Heads, declared_length, fault_of, header_size, read_head
 from hansang.server.ids import new_ids
@@ -200,8 +200,8 @@ class PredictProtocol(HttpToolsProtocol):
         head = Head(None, 0, False, None, None, {}, None, None)  # type: ignore[arg-type]  # it never reaches a turn
         exchange = Exchange(self, head, [], [], False, None)
         self.outgoing.append(exchange)
-        id = new_ids(1)[0]
-        exchange.deliver(error.status, PROBLEM, to_json(problem(error, id)), id, "", error)
+        exchange.id = new_ids(1)[0]
+        exchange.deliver(error.status, PROBLEM, to_json(problem(error, exchange.id)), NO_MARKS, error)
 
     def take_back(self) -> bool:
         """Take the request that will never be whole from the ASGI app; False when its answer is on the wire."""

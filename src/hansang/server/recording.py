@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
+from hansang.batch import Batch
 from hansang.call import Call, Step
-from hansang.codec import Codec
-from hansang.errors import status_of
+from hansang.codec import Codec, encode_any
+from hansang.errors import RecordError, status_of
 from hansang.record import Recorder, Rows, Shared
 from hansang.server.ask import Ask
 
-NO_STEP = Step("")
+Trail = Sequence[Step]
 
 
 @dataclass(slots=True)
 class Line:
     """One row to be recorded."""
 
-    id: str
     latency: float
     input: bytes
     call: Call
@@ -35,35 +35,64 @@ class Recording:
         self.recorder = recorder
         self.service, self.endpoint = service, endpoint
         self.codec = codec
-        self._shared: dict[tuple[tuple[Any, ...], ...], Shared] = {}
+        self._shared: dict[tuple[Any, ...], Shared] = {}
 
-    def write(
-        self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
-    ) -> None:
+    def write(self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]) -> None:
         """Record every row of these asks in one write; `errors` are by position.
 
         Raises `RecordError` when nothing may be answered unrecorded.
         """
-        recorder = self.recorder
-        first = asks[0].calls[0].trail
-        plain = len(bodies) == len(asks) and not errors
-        if plain and all(ask.calls[0].trail == first for ask in asks):
-            recorder.write([self._group(asks, ids, bodies, latencies, first)])
-        else:
-            recorder.write(self._groups(asks, ids, bodies, errors, latencies))
+        if errors or len(bodies) != len(asks):
+            self.recorder.write(self._groups(self._lines(asks, bodies, errors, latencies), "live"))
+            return
+        trails = [ask.calls[0].trail for ask in asks]
+        first = trails[0]
+        if trails.count(first) == len(trails):
+            self.recorder.write([self._group(asks, bodies, latencies, first)])
+            return
+        groups = []
+        for places in alike(trails):
+            part = [asks[n] for n in places]
+            parts = [bodies[n] for n in places], [latencies[n] for n in places]
+            groups.append(self._group(part, *parts, trails[places[0]]))
+        self.recorder.write(groups)
 
-    def _group(
-        self, asks: list[Ask], ids: list[str], bodies: list[bytes], latencies: list[float], trail: list[Step]
-    ) -> Rows:
+    def beside(self, rows: Batch, answers: Batch, seconds: float, role: str = "shadow") -> None:
+        """Record answers that were not sent, under the ids of the live ones; the live rows hold the input.
+
+        A row that belongs to no prediction, as the readiness check's, is left out. What cannot be written is counted
+        by the recorder and never raised: nobody waits for it.
+        """
+        lines = []
+        for call, outcome in zip(rows.calls, answers.rows, strict=True):
+            if call.id:
+                output, error = self._outcome(outcome)
+                lines.append(Line(seconds, b"", call, output, error))
+        try:
+            self.recorder.write(self._groups(lines, role))
+        except RecordError:
+            self.recorder.lost["not answered"] += len(lines)
+
+    def _outcome(self, outcome: Any) -> tuple[bytes, Exception | None]:
+        """Write a prediction by the endpoint's schema, or as it is where it is not the endpoint's whole answer."""
+        if isinstance(outcome, Exception):
+            return b"", outcome
+        try:
+            return self.codec.encode(outcome), None
+        except Exception:
+            try:
+                return encode_any(outcome), None
+            except Exception as error:
+                return b"", error
+
+    def _group(self, asks: list[Ask], bodies: list[bytes], latencies: list[float], trail: Trail) -> Rows:
         """Make the usual group: one row a request, all answered by the same batch."""
-        last = trail[-1] if trail else NO_STEP
         input_json = self.codec.input_json
         calls = [ask.calls[0] for ask in asks]
         return Rows(
-            self._share(trail),
-            last.rows,
-            last.queue,
-            ids,
+            self._share(trail, "live"),
+            *waited(trail),
+            [ask.id for ask in asks],
             time.time(),
             latencies,
             [ask.raw if ask.raw is not None else input_json(ask.rows[0]) for ask in asks],
@@ -73,27 +102,29 @@ class Recording:
             tags=sparse([call.tags for call in calls]),
         )
 
-    def _groups(
-        self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
-    ) -> list[Rows]:
-        """Make groups of rows that share a batch, whatever happened to them."""
-        lines = []
-        position = 0
-        for ask, id, latency in zip(asks, ids, latencies, strict=True):
+    def _lines(
+        self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
+    ) -> list[Line]:
+        """Make a line of every row, whatever happened to it."""
+        lines: list[Line] = []
+        for ask, latency in zip(asks, latencies, strict=True):
             for row, call in zip(ask.rows, ask.calls, strict=True):
-                lines.append(Line(id, latency, self._input(ask, row), call, bodies[position], errors.get(position)))
-                position += 1
-        return [self._lines(list(run)) for _, run in groupby(lines, key=lambda line: tuple(line.call.trail))]
+                position = len(lines)
+                lines.append(Line(latency, self._input(ask, row), call, bodies[position], errors.get(position)))
+        return lines
 
-    def _lines(self, lines: list[Line]) -> Rows:
+    def _groups(self, lines: list[Line], role: str) -> list[Rows]:
+        """Make groups of the rows that share a batch."""
+        places = alike([line.call.trail for line in lines])
+        return [self._rows([lines[n] for n in group], role) for group in places]
+
+    def _rows(self, lines: list[Line], role: str) -> Rows:
         trail = lines[0].call.trail
-        last = trail[-1] if trail else NO_STEP
         errors = [line.error for line in lines]
         return Rows(
-            self._share(trail),
-            last.rows,
-            last.queue,
-            [line.id for line in lines],
+            self._share(trail, role),
+            *waited(trail),
+            [line.call.id for line in lines],
             time.time(),
             [line.latency for line in lines],
             [line.input for line in lines],
@@ -111,8 +142,8 @@ class Recording:
             return b""  # it did not fit the schema, so no field policy could be applied to it
         return ask.raw if ask.raw is not None else self.codec.input_json(row)
 
-    def _share(self, trail: list[Step]) -> Shared:
-        key = tuple([(step.node, step.model, step.version, step.variant, step.cached) for step in trail])
+    def _share(self, trail: Trail, role: str) -> Shared:
+        key = (role, *[(step.node, step.model, step.version, step.variant, step.cached) for step in trail])
         shared = self._shared.get(key)
         if shared is None:
             models = [step for step in trail if step.model]
@@ -125,9 +156,27 @@ class Recording:
                 ",".join(step.model for step in models),
                 ",".join(step.version for step in models),
                 ",".join(step.variant for step in trail if step.variant),
-                cached=any(step.cached for step in trail),
+                role,
+                any(step.cached for step in trail),
             )
         return shared
+
+
+def alike(trails: Sequence[Trail]) -> Iterable[list[int]]:
+    """Group the places of equal trails; rows of one batch share their steps, so these are told apart by identity."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, trail in enumerate(trails):
+        groups.setdefault(tuple(map(id, trail)), []).append(place)
+    return groups.values()
+
+
+def waited(trail: Trail) -> tuple[int, float]:
+    """Give the size of the last batch that a model saw, and the seconds spent waiting for models."""
+    rows, queue = 0, 0.0
+    for step in trail:
+        if step.rows:
+            rows, queue = step.rows, queue + step.queue
+    return rows, queue
 
 
 def sparse(column: list[Any]) -> list[Any] | None:

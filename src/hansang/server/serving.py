@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +16,11 @@ from hansang.codec import Codec
 from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
 from hansang.metrics import Metrics
 from hansang.record import Limits, Recorder
+from hansang.server.recording import Recording
 from hansang.server.turn import Turn
-from hansang.service import Service
+from hansang.service import Endpoint, Service
 from hansang.settings import Settings, load_settings
+from hansang.site import Site
 
 log = logging.getLogger("hansang")
 
@@ -50,9 +53,13 @@ class Serving:
         if folder and self.metrics.folder is None:
             self.metrics = self.service.metrics = Metrics(Path(folder))
         await asyncio.to_thread(self.service.load, self.settings)
-        async with self.service.running(), self._recording():
+        codecs = {endpoint.path: codec_of(endpoint) for endpoint in self.service.endpoints}
+        async with (
+            self._recording(),
+            self.service.running(lambda endpoint: self._site(endpoint, codecs[endpoint.path])),
+        ):
             for endpoint in self.service.endpoints:
-                codec = Codec(endpoint.row if not endpoint.declared else dict[str, Any], endpoint.prediction)
+                codec = codecs[endpoint.path]
                 turn = self.turns[endpoint.path] = Turn(self, endpoint, codec)
                 if not endpoint.declared and not endpoint.dependencies and not codec.uploads:
                     self.fast[endpoint.path.encode()] = turn
@@ -63,6 +70,13 @@ class Serving:
                 await self.drained(self.settings.drain_timeout)
                 self.turns.clear()
                 self.fast.clear()
+
+    def _site(self, endpoint: Endpoint, codec: Codec) -> Site:
+        """Give what the nodes of an endpoint may know of this process; each endpoint has a recording of its own."""
+        record = None
+        if self.recorder is not None:
+            record = Recording(self.recorder, self.service.name, endpoint.name, codec).beside
+        return replace(self.service.site(endpoint), record=record)
 
     @asynccontextmanager
     async def _recording(self) -> AsyncIterator[None]:
@@ -125,6 +139,11 @@ class Serving:
             log.error("%d rows had no answer %.0f s after the drain began", self.in_flight, seconds)
             for turn in self.turns.values():
                 await turn.give_up()
+
+
+def codec_of(endpoint: Endpoint) -> Codec:
+    """Make what reads the rows and writes the predictions of an endpoint."""
+    return Codec(endpoint.row if not endpoint.declared else dict[str, Any], endpoint.prediction)
 
 
 def serving_of(app: Any) -> Serving:

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from hansang.batch import Batch
-from hansang.call import Call, Step
+from hansang.call import Call
 from hansang.codec import Codec, count_nonfinite
+from hansang.dispatch import Places, flow, spreads
 from hansang.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -27,7 +28,7 @@ from hansang.errors import (
 )
 from hansang.graph import settle
 from hansang.metrics import Counter
-from hansang.server.ask import JSON, PROBLEM, Ask
+from hansang.server.ask import JSON, NO_MARKS, PROBLEM, Ask, marks_of
 from hansang.server.ids import new_ids
 from hansang.server.recording import Recording
 from hansang.service import Endpoint
@@ -46,8 +47,11 @@ class Turn:
     def __init__(self, serving: Serving, endpoint: Endpoint, codec: Codec) -> None:
         self.serving = serving
         self.endpoint = endpoint
+        self.graph = endpoint.bound
         self.codec = codec
         self.asks: list[Ask] = []
+        self.ready: list[tuple[Ask, Any]] = []
+        self.spreads = spreads(self.graph)
         self.tasks: set[asyncio.Task[Any] | None] = set()
         self.loop = asyncio.get_running_loop()
         recorder, service = serving.recorder, serving.service.name
@@ -79,23 +83,27 @@ class Turn:
             return
         ask.answered = True
         self._counter(error.status).add()
-        id = new_ids(1)[0]
-        document = problem(error, ask.calls[0].request_id or id)
-        ask.deliver(error.status, PROBLEM, to_json(document), id, "", error)
+        identify([ask])
+        document = problem(error, ask.calls[0].request_id or ask.id)
+        ask.deliver(error.status, PROBLEM, to_json(document), NO_MARKS, error)
 
     async def _run(self) -> None:
         asks, self.asks = self.asks, []
         rows: list[Any] = []
         calls: list[Call] = []
         failed = 0
+        identify(asks)
         for ask in asks:
             rows += ask.rows
             calls += ask.calls
             if ask.many:
                 failed += sum(isinstance(row, Exception) for row in ask.rows)
         try:
-            answers = await settle(self.endpoint.graph, Batch(rows, calls, failed))
-            self._finish(asks, answers.rows, answers.failed)
+            if self.spreads:
+                await self._flow(asks, Batch(rows, calls, failed))
+            else:
+                answers = await settle(self.graph, Batch(rows, calls, failed))
+                self._finish(asks, answers.rows, answers.failed)
         except asyncio.CancelledError:
             self._finish(asks, [Unavailable("the service ended before the answer", retry_after=1.0)] * len(rows), 1)
             raise
@@ -106,6 +114,47 @@ class Turn:
         finally:
             self.serving.settled(len(rows))
             self.tasks.discard(asyncio.current_task())
+
+    async def _flow(self, asks: list[Ask], batch: Batch) -> None:
+        """Run the graph and answer every request as soon as its own rows are settled.
+
+        What is settled in one turn of the loop is recorded and answered together.
+        """
+        owners = [ask for ask in asks for _ in ask.rows]
+
+        def send(at: Places, answers: Batch) -> None:
+            ready = self.ready
+            if not ready:
+                self.loop.call_soon(self._flush)
+            for place, outcome in zip(at, answers.rows, strict=True):
+                ask = owners[place]
+                if not ask.many:
+                    ready.append((ask, outcome))
+                else:
+                    ready += [(ask, settled) for settled in ask.take(batch.calls[place].row, outcome)]
+
+        try:
+            if batch.failed:
+                good = batch.good
+                bad = [place for place, row in enumerate(batch.rows) if isinstance(row, Exception)]
+                send(bad, batch.take(bad))
+                await flow(self.graph, batch.take(good), good, send)
+            else:
+                await flow(self.graph, batch, range(batch.size), send)
+        finally:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Answer the requests whose rows are all settled."""
+        ready, self.ready = self.ready, []
+        if not ready:
+            return
+        outcomes = [outcome for _, outcome in ready]
+        asks = list(dict.fromkeys([ask for ask, _ in ready]))
+        try:
+            self._finish(asks, outcomes, sum([isinstance(outcome, Exception) for outcome in outcomes]))
+        except Exception as error:
+            self._bug(asks, error)
 
     async def give_up(self) -> None:
         """Answer 503 to whoever still waits: the time to drain is over."""
@@ -127,9 +176,8 @@ class Turn:
         for ask in asks:
             if not ask.answered:
                 ask.answered = True
-                id = new_ids(1)[0]
                 failure = ModelFailed("the server failed")
-                ask.deliver(500, PROBLEM, to_json(problem(failure, id)), id, "", failure)
+                ask.deliver(500, PROBLEM, to_json(problem(failure, ask.id)), NO_MARKS, failure)
 
     # --- out ---
 
@@ -140,28 +188,26 @@ class Turn:
             failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
         if not asks:
             return
-        ids = new_ids(len(asks))
+        identify(asks)
         bodies, errors = self._encode(outcomes, failed)
         now = time.monotonic()
         latencies = [now - ask.started for ask in asks]
         try:
             if self.recording is not None:
-                self.recording.write(asks, ids, bodies, errors, latencies)
+                self.recording.write(asks, bodies, errors, latencies)
         except RecordError as error:
             unavailable = Unavailable("the prediction record cannot be written", retry_after=5.0)
             log.error("no answer leaves without a record: %s", error)
             errors = dict.fromkeys(range(len(outcomes)), unavailable)
         self._count(len(outcomes), errors, latencies)
         if errors or len(outcomes) != len(asks):
-            self._answer(asks, ids, bodies, errors)
+            self._answer(asks, bodies, errors)
             return
-        for ask, id, body in zip(asks, ids, bodies, strict=True):
+        for ask, body in zip(asks, bodies, strict=True):
             ask.answered = True
             if ask.timer is not None:
                 ask.timer.cancel()
-            ask.deliver(
-                200, JSON, body if not ask.many else b"[" + body + b"]", id, version_of(ask.calls[0].trail), None
-            )
+            ask.deliver(200, JSON, body if not ask.many else b"[" + body + b"]", marks_of(ask.calls[0].trail), None)
 
     def _encode(self, outcomes: list[Any], failed: int) -> tuple[list[bytes], dict[int, Exception]]:
         """Write the predictions as JSON; gives the bodies and, by position, the rows that failed."""
@@ -202,38 +248,38 @@ class Turn:
             )
         return counter
 
-    def _answer(self, asks: list[Ask], ids: list[str], bodies: list[bytes], errors: dict[int, Exception]) -> None:
+    def _answer(self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception]) -> None:
         start = 0
-        for ask, id in zip(asks, ids, strict=True):
+        for ask in asks:
             stop = start + len(ask.rows)
             faults = {place - start: errors[place] for place in range(start, stop) if place in errors}
             ask.answered = True
             if ask.timer is not None:
                 ask.timer.cancel()
             try:
-                self._send(ask, id, bodies[start:stop], faults)
+                self._send(ask, bodies[start:stop], faults)
             except Exception:  # a problem of the user's own may have a status or a header that HTTP has not
-                request_id, failure = ask.calls[0].request_id or id, ModelFailed()
+                request_id, failure = ask.calls[0].request_id or ask.id, ModelFailed()
                 log.exception("the answer to request %s at %s cannot be sent", request_id, self.endpoint.path)
-                ask.deliver(500, PROBLEM, to_json(problem(failure, request_id)), id, "", failure)
+                ask.deliver(500, PROBLEM, to_json(problem(failure, request_id)), NO_MARKS, failure)
             start = stop
 
-    def _send(self, ask: Ask, id: str, bodies: list[bytes], faults: dict[int, Exception]) -> None:
+    def _send(self, ask: Ask, bodies: list[bytes], faults: dict[int, Exception]) -> None:
         """Send the answer to one request; `faults` are by row."""
         good = next((row for row in range(len(ask.rows)) if row not in faults), 0)
-        version = version_of(ask.calls[good].trail)
-        request_id = ask.calls[0].request_id or id
+        marks = marks_of(ask.calls[good].trail)
+        request_id = ask.calls[0].request_id or ask.id
         for row, error in faults.items():
             self._log(request_id, row, error)
         if ask.many and len(faults) < len(ask.rows):
             for row, error in faults.items():
                 bodies[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
-            ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(bodies) + b"]", id, version, None)
+            ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(bodies) + b"]", marks, None)
         elif faults:
             cause, document = whole(faults, request_id, ask.many)
-            ask.deliver(failed_status(document["status"]), PROBLEM, to_json(document), id, version, cause)
+            ask.deliver(failed_status(document["status"]), PROBLEM, to_json(document), marks, cause)
         else:
-            ask.deliver(200, JSON, bodies[0], id, version, None)
+            ask.deliver(200, JSON, bodies[0], marks, None)
 
     def _log(self, request_id: str, row: int, error: Exception) -> None:
         if status_of(error) < 500 or (isinstance(error, Problem) and error.public):
@@ -258,11 +304,13 @@ def failed_status(status: int) -> int:
     return status
 
 
-def version_of(trail: Sequence[Step]) -> str:
-    """Give the versions of the models that answered, in the order they ran."""
-    if len(trail) == 1:
-        return trail[0].version
-    return ",".join(step.version for step in trail if step.version)
+def identify(asks: list[Ask]) -> None:
+    """Give every request that has none the id of its prediction."""
+    nameless = [ask for ask in asks if not ask.id]
+    for ask, id in zip(nameless, new_ids(len(nameless)) if nameless else (), strict=True):
+        ask.id = id
+        for call in ask.calls:
+            call.id = id
 
 
 def trace(headers: Mapping[str, str]) -> dict[str, Any] | None:

@@ -1,0 +1,86 @@
+"""What a node may know of the service that it runs in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hansang.batch import Batch
+from hansang.dispatch import spreads
+from hansang.graph import Node
+from hansang.metrics import Counter, Histogram, Metrics
+
+Record = Callable[[Batch, Batch, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One endpoint of a running service, as its nodes see it.
+
+    `record` keeps answers that were not sent, beside the live ones of the same id: it takes the rows as they came,
+    the answers, and the seconds they took. `places` says which nodes run elsewhere, by their label. Within
+    `in_background` nothing may hold up the event loop. A node that stands in a graph twice is bound once.
+    """
+
+    service: str = ""
+    endpoint: str = ""
+    metrics: Metrics = field(default_factory=Metrics)
+    record: Record | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+    background: bool = False
+    bound: dict[int, tuple[Node, Node]] = field(default_factory=dict)
+
+    def bind(self, node: Node) -> Node:
+        """Give a node as it runs here."""
+        known = self.bound.get(id(node))
+        if known is None:
+            inner = node.bind(self)
+            timed = inner if spreads(inner) else Timed(inner, self.seconds(node.label))
+            known = self.bound[id(node)] = (node, timed)  # the node is kept, so that nobody else gets its id
+        return known[1]
+
+    def graph(self, node: Node) -> Node:
+        """Give a whole graph as it runs here; its own time is the endpoint's, so it is not measured again."""
+        return node.bind(self)
+
+    def in_background(self) -> Site:
+        """Give the site of work that must never hold up a live answer."""
+        return replace(self, background=True, bound={})
+
+    def seconds(self, label: str) -> Histogram:
+        """Give the histogram of a node's time."""
+        return self.metrics.histogram(
+            "hansang_node_seconds", "Time of a node for one batch.", endpoint=self.endpoint, node=label
+        )
+
+    def counter(self, name: str, text: str, **labels: str) -> Counter:
+        """Give a counter of this endpoint."""
+        return self.metrics.counter(name, text, endpoint=self.endpoint, **labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timed(Node):
+    """A node and the histogram of its time, in seconds a batch."""
+
+    node: Node
+    histogram: Histogram
+
+    @property
+    def label(self) -> str:
+        """The name of the node."""
+        return self.node.label
+
+    async def __call__(self, batch: Batch) -> Batch:
+        """Predict, and note how long it took."""
+        started = time.perf_counter()
+        try:
+            return await self.node(batch)
+        finally:
+            self.histogram.observe(time.perf_counter() - started)
+
+
+def bound(node: Node, **options: Any) -> Node:
+    """Bind a graph to a site of its own, as a service would: for tests and for trying a pattern out."""
+    return Site(**options).graph(node)
