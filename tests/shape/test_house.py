@@ -17,7 +17,7 @@ FLOORS = (
     {"server", "scoring"},
     {"target"},
     {"service"},
-    {"models", "record"},
+    {"nodes", "models", "record"},
     {
         *(
             "batch",

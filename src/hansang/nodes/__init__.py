@@ -1,0 +1,1 @@
+"""The serving patterns, one a file: each is a node around nodes."""
