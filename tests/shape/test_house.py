@@ -17,7 +17,8 @@ FLOORS = (
     {"server", "scoring"},
     {"target"},
     {"service"},
-    {"nodes", "models", "record"},
+    {"nodes"},
+    {"models", "record"},
     {
         *(
             "batch",
