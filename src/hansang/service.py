@@ -65,6 +65,11 @@ class Endpoint:
             object.__setattr__(self, "name", self.path.strip("/").replace("/", "-") or "predict")
 
     @property
+    def reader(self) -> TypeAdapter[Any]:
+        """What makes rows of plain values; anything passes where fields come from all over a request."""
+        return TypeAdapter(self.row if not self.declared else Any)
+
+    @property
     def bound(self) -> Node:
         """The graph as it runs: bound while the service is running, as it was declared before."""
         graph: Node = self._resolved.get("bound", self.graph)
@@ -129,7 +134,7 @@ class Endpoint:
         candidates = [self.example, schema_example(self.row)]
         if first is not None and first.loaded.artifact is not None:
             candidates += (first.loaded.artifact.example or [])[:1]
-        reader: TypeAdapter[Any] = TypeAdapter(self.row) if not self.declared else TypeAdapter(Any)
+        reader = self.reader
         for candidate in candidates:
             if candidate is not None:
                 try:

@@ -14,7 +14,7 @@ from tests.shape.tree import PROJECT, Function, Module, modules
 # Imports go to the same room or to one further down. The ground floor is one row: its files may import each other.
 FLOORS = (
     {"cli"},
-    {"server", "scoring"},
+    {"server", "scoring", "doctor"},
     {"target"},
     {"service"},
     {"nodes"},

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from hansang import __version__
+from hansang.cli.doctor import doctor
 from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(score)
+app.command()(doctor)
 app.add_typer(records, name="records")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from hansang.batch import Batch
@@ -17,6 +18,7 @@ from hansang.graph import Node
 from hansang.metrics import SIZES, Metrics
 from hansang.models.artifact import Artifact
 from hansang.models.batcher import CALLER_LEFT, DEADLINE, OVERLOADED, Batcher, Limits
+from hansang.models.registry import parse
 from hansang.models.runtime import Runtime, function_runtime, load_runtime
 from hansang.models.uri import resolve
 from hansang.settings import Settings, load_settings
@@ -64,6 +66,16 @@ class Model(Node):
     inline: bool | None = None
     isolate: bool = True
     _state: list[Loaded] = field(default_factory=list, init=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Its name: the given one, the registered model's, the file's or the function's."""
+        if self.name or self._state:
+            return self.name or self._state[0].name
+        if callable(self.source):
+            return str(getattr(self.source, "__name__", "function"))
+        reference = parse(str(self.source))
+        return reference.name if reference is not None else Path(self.source).stem
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict a batch through the model's queue."""
