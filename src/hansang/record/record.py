@@ -238,10 +238,14 @@ def nudge(folder: Path) -> bool:
 
 
 def start_compactor(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the process that turns segments into Parquet, in a session of its own so that Ctrl-C does not reach it."""
+    """Start the process that turns segments into Parquet, in a process group of its own: Ctrl-C does not reach it.
+
+    It stays in the session: Linux may give every session the same share of the cores (autogroup), and the compactor's
+    low priority would then count for nothing against the server's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "hansang.record.compact", str(folder)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
 
 
 def let_go(compactor: subprocess.Popen[bytes]) -> None:
