@@ -12,7 +12,10 @@ import usage
 
 FOLDER = environments.BENCH / "offline"
 SCORE_SECONDS = 300
-LONGER = 4  # the same again with so many times the rows: what one more row costs, and whether memory grows
+LONGER = 4  # the same again with so many times the rows: what one more row costs
+# Whether memory grows with the rows is asked of one process: a longer run is given a process for every core, each with
+# a model of its own. Both runs are long enough to fill every queue on the way; a quick one is not.
+SHORT, LONG, ENOUGH = 2, 8, 1_000_000
 KINDS = (("logreg", "onnx"), ("logreg", "sklearn"), ("forest", "onnx"), ("forest", "sklearn"))
 
 
@@ -55,8 +58,8 @@ def _one(model: str, runtime: str, source: Path, count: int) -> dict:
     for path in (out, FOLDER / "longer.parquet"):
         path.unlink(missing_ok=True)
     score = [environments.python_of("project").with_name("hansang"), "score", models.MODELS / f"{model}-{runtime}"]
-    ours_s, memory, _ = _run([*score, source, "-o", out])
-    longer_s, longer, _ = _run([*score, _input(LONGER * count), "-o", FOLDER / "longer.parquet"])
+    ours_s, memory, said = _run([*score, source, "-o", out, "--json"])
+    longer_s, longer, longer_said = _run([*score, _input(LONGER * count), "-o", FOLDER / "longer.parquet", "--json"])
     return {
         "call_per_s": round(count / call_s),
         "bare_per_s": round(count / bare_s),
@@ -65,10 +68,29 @@ def _one(model: str, runtime: str, source: Path, count: int) -> dict:
         "steady_per_s": round((LONGER - 1) * count / (longer_s - ours_s)),
         "bare_peak_mb": _peak(bare_memory),
         "peak_mb": _peak(memory),
-        "growth": round(_peak(longer) / _peak(memory), 3) if _peak(memory) else None,
+        "processes": _processes(said),
+        "longer_peak_mb": _peak(longer),
+        "longer_processes": _processes(longer_said),
+        **(_growth(score, count) if count >= ENOUGH else {}),
         "same_labels": _agreement(bare_out, out, count),
         "memory": memory,
     }
+
+
+def _growth(score: list, count: int) -> dict:
+    """Return the peaks of one process with some rows and with four times as many."""
+    peaks = []
+    for times in (SHORT, LONG):
+        out = FOLDER / "longer.parquet"
+        out.unlink(missing_ok=True)
+        _, samples, _ = _run([*score, _input(times * count), "-o", out, "--processes", "1"])
+        peaks.append(_peak(samples))
+    return {"one_rows": [SHORT * count, LONG * count], "one_mb": peaks}
+
+
+def _processes(said: str) -> int:
+    """Read from the summary how many processes scored."""
+    return int(json.loads(said[said.index("{") :])["processes"])
 
 
 def _run(command: list) -> tuple[float, list[tuple[float, float]], str]:

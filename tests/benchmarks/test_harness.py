@@ -38,6 +38,49 @@ def test_a_statement_is_judged_from_the_figures(harness: Any) -> None:
     assert verdicts["at least 2 times the requests/s of mosec, ONNX"] is None
 
 
+def test_the_harder_comparison_stands_beside_the_statement_without_a_verdict(harness: Any) -> None:
+    claims, tables = harness("claims"), harness("tables")
+    speeds = {
+        "hansang/logreg/onnx": 40_000.0,
+        "fastapi-sync/logreg/onnx": 2_000.0,
+        "fastapi-async/logreg/onnx": 5_000.0,
+        "hansang/forest/sklearn": 3_300.0,
+        "hansang/forest/onnx": 38_000.0,
+        "flask-dev/forest/sklearn": 50.0,
+        "flask-dev/forest/onnx": 900.0,
+    }
+    judged = claims.judge({"online": {key: row(speed, 30) for key, speed in speeds.items()}})
+    found = {claim.says: (claim.measured.split()[0], claim.verdict) for claim in judged}
+    flask = "Flask's development server"
+    assert found["at least 12 times the requests/s of FastAPI hand-written `def` predict, ONNX"] == ("20.00", "holds")
+    assert found["requests/s over FastAPI hand-written `async def` predict, ONNX"] == ("8.00", "for comparison")
+    same = f"random forest, scikit-learn on both sides: at least 60 times the requests/s of {flask}"
+    assert found[same] == ("66.00", "holds")
+    assert found[f"random forest, ONNX: requests/s over {flask}, ONNX"] == ("42.22", "for comparison")
+    assert found[f"random forest, ONNX: requests/s over {flask}, scikit-learn"] == ("760.00", "for comparison")
+    (table,) = tables.all_tables({}, judged)
+    assert ("42.22 (38,000 against 900 /s)", "for comparison") in {
+        (measured, verdict) for _, measured, verdict in table.rows
+    }
+
+
+def test_memory_is_judged_by_one_process_and_that_of_all_stands_beside_it(harness: Any) -> None:
+    claims = harness("claims")
+    about = {"model": "logreg", "runtime": "onnx", "rows": 1_000_000, "peak_mb": 170.0, "processes": 1}
+    longer = {
+        "longer_peak_mb": 250.0,
+        "longer_processes": 2,
+        "one_rows": [2_000_000, 8_000_000],
+        "one_mb": [187.0, 198.0],
+    }
+    found = {claim.says: claim for claim in claims.judge({"offline": {"rows": [{**about, **longer}]}})}
+    one = found["offline, logreg onnx: memory flat (one process, peak with four times the rows at most 1.1 of it)"]
+    assert one.measured == "1.06 (187 MB with 2,000,000 rows, 198 MB with 8,000,000)"
+    assert one.verdict == "holds"
+    (both,) = [claim for says, claim in found.items() if "as are worth their start" in says]
+    assert (both.measured.split()[0], both.verdict) == ("1.47", "for comparison")
+
+
 def test_a_peer_that_failed_stands_in_the_table_with_its_reason(harness: Any) -> None:
     tables = harness("tables")
     failed = {"peer": "x", "says": "x", "model": "logreg", "runtime": "onnx", "failed": "no wheel", "at": "t"}
@@ -64,10 +107,10 @@ def test_a_stall_of_the_server_shows_in_the_waits_of_all_that_came_meanwhile(har
     stall = 0.3
 
     async def run() -> Any:
-        asked = 0
+        asked, stalled_until = 0, 0.0
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal asked
+            nonlocal asked, stalled_until
             while not reader.at_eof():
                 try:
                     head = await reader.readuntil(b"\r\n\r\n")
@@ -75,6 +118,8 @@ def test_a_stall_of_the_server_shows_in_the_waits_of_all_that_came_meanwhile(har
                     break
                 await reader.readexactly(int(head.rpartition(b"content-length: ")[2]))
                 asked += 1
+                if asked == 2:
+                    stalled_until = asyncio.get_running_loop().time() + stall
                 if asked > 1:
                     await asyncio.sleep(max(0.0, stalled_until - asyncio.get_running_loop().time()))
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n3")
@@ -82,7 +127,6 @@ def test_a_stall_of_the_server_shows_in_the_waits_of_all_that_came_meanwhile(har
             await writer.wait_closed()
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        stalled_until = asyncio.get_running_loop().time() + 0.1 + stall
         try:
             return await openloop.drive(server.sockets[0].getsockname()[1], 100, 0.5)
         finally:
