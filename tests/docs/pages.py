@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -154,7 +152,7 @@ class Page:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", re.sub(r":8000\b", f":{self.port}", command)],
             cwd=self.folder,
-            env=environment(),
+            env=environment() | {"HANSANG_PORT": "0"},  # a start that must fail is not to fail for a port in use
             capture_output=True,
             text=True,
             timeout=60,
@@ -174,11 +172,10 @@ class Page:
     def serve(self, words: list[str]) -> str:
         """Start a server on a free port and give what it says when it is ready."""
         self.stop()
-        self.port = free_port()
         log = self.folder / "server.log"
         with log.open("wb") as out:
             self.server = subprocess.Popen(
-                [BIN / words[0], *words[1:], "--port", str(self.port)],
+                [BIN / words[0], *words[1:], "--port", "0"],
                 cwd=self.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -186,12 +183,17 @@ class Page:
                 stderr=subprocess.STDOUT,
             )
         until = time.monotonic() + 30
-        while not self.ready():
+        while not self.ready(log.read_text()):
             assert self.server.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.03)
         return log.read_text().replace(f":{self.port}", ":8000")
 
-    def ready(self) -> bool:
+    def ready(self, said: str) -> bool:
+        """Look whether the server that said this answers; the port is the one that it says it took."""
+        port = re.search(r"http://127\.0\.0\.1:(\d+)", said)
+        if port is None:
+            return False
+        self.port = int(port[1])
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -226,12 +228,6 @@ def commands(body: str) -> Iterator[str]:
             yield command
             command = ""
     assert not command.strip(), f"a command that does not end: {command}"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def check_extras(command: str) -> None:

@@ -1,12 +1,12 @@
 """Run a service as its users do: `hansang serve` in a process of its own, ended by SIGTERM."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,27 +28,22 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
     return done.stdout
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
+def address(server: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until the server says that it is ready, and where."""
+    until = time.monotonic() + 60
+    while not (said := re.search(r"docs (http://\S+)/docs", log.read_text())):
+        assert server.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+    return said[1]
 
 
 @contextmanager
 def served(target: str | Path, *, cwd: Path) -> Iterator[httpx.Client]:
     """Serve a target until the block ends; SIGTERM must then end it with status 0."""
-    port = free_port()
-    log = cwd / f"server-{port}.log"
+    log = cwd / f"server-{len(list(cwd.glob('server-*.log')))}.log"
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [HANSANG, "serve", target, "--port", str(port)],
+            [HANSANG, "serve", target, "--port", "0"],
             cwd=cwd,
             env=environment(),
             stdin=subprocess.DEVNULL,
@@ -56,11 +51,7 @@ def served(target: str | Path, *, cwd: Path) -> Iterator[httpx.Client]:
             stderr=out,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-            until = time.monotonic() + 60
-            while not is_ready(client):
-                assert server.poll() is None and time.monotonic() < until, log.read_text()
-                time.sleep(0.05)
+        with httpx.Client(base_url=address(server, log), timeout=30, trust_env=False) as client:
             yield client
     finally:
         server.terminate()

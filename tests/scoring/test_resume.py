@@ -49,7 +49,7 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_where_it_was(
     arguments = (source, "-o", "out.parquet", "--chunk", 100, "--processes", processes)
     folder, done = tmp_path / "out.parquet.parts", 0
     for _ in range(2):
-        process = start(tmp_path, *arguments, seconds=0.02)
+        process = start(tmp_path, *arguments, seconds=0.1)
         kill_after(process, folder, done + chance.randint(1, 3), chance.uniform(0, 0.05))
         assert not (tmp_path / "out.parquet").exists()
         assert finished(folder) >= done
@@ -110,7 +110,7 @@ def test_errors_of_finished_parts_are_counted(service: Service, tmp_path: Path) 
 
 def test_two_runs_do_not_write_one_output(service: Service, tmp_path: Path) -> None:
     source = write(tmp_path / "in.parquet", hours(2000))
-    process = start(tmp_path, source, "-o", "out.parquet", "--chunk", 100, "--processes", 1, seconds=0.05)
+    process = start(tmp_path, source, "-o", "out.parquet", "--chunk", 100, "--processes", 1, seconds=0.5)
     folder = tmp_path / "out.parquet.parts"
     try:
         while not finished(folder) and process.poll() is None:

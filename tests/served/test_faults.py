@@ -96,7 +96,7 @@ def test_a_deadline_is_kept_whatever_the_model_does(server: Server, path: str) -
     fields = [] if path == "/impatient" else ["x-deadline-ms: 100"]
     started = time.monotonic()
     assert_problem(server.ask(order("wait", path, *fields)), 504)
-    assert 0.08 < time.monotonic() - started < 3
+    assert 0.08 < time.monotonic() - started < 10
     server.ask(request(b"", path="/open"))
     until(lambda: server.metrics("hansang_rows_in_flight") == {"": 0.0})
     server.ask(request(b"", path="/shut"))
@@ -126,7 +126,7 @@ def test_a_model_that_hangs_makes_it_not_ready_and_does_not_keep_it_from_ending(
             assert server.get("/healthz").status_code == 200
             started = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15
             answer = hung.answer()
             assert_problem(answer, 503)
     assert "1 rows had no answer" in server.log.read_text()
