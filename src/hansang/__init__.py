@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hansang.graph import chain as chain
     from hansang.graph import node as node
     from hansang.models.model import Model as Model
+    from hansang.nodes.fallback import fallback as fallback
+    from hansang.nodes.parallel import parallel as parallel
     from hansang.service import Service as Service
 
 __version__ = "0.1.0"
@@ -34,7 +36,9 @@ _PLACES = {
     "Service": "hansang.service",
     "UsageError": "hansang.errors",
     "chain": "hansang.graph",
+    "fallback": "hansang.nodes.fallback",
     "node": "hansang.graph",
+    "parallel": "hansang.nodes.parallel",
 }
 
 __all__ = [*sorted(_PLACES), "__version__"]  # noqa: PLE0604

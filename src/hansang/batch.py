@@ -198,20 +198,27 @@ class Batch:
         return self._like(self._count(Batch(self.rows[start:stop])), calls)
 
     def fork(self) -> Batch:
-        """Give the same rows on a way of their own: their trails come back by `join`."""
+        """Give the same rows on a way of their own: their trails come back by `join`.
+
+        Rows that are dicts are copied, so that a node which changes them there changes nothing here. The copy is
+        shallow; models of pydantic, arrays and whole columns are shared, for copies of them cost more than they help.
+        """
         calls = None if self._calls is None else [call.fork() for call in self._calls]
-        part = Batch(self._rows, calls, self.failed, columns=self._columns, size=self.size)
+        rows = self._rows
+        if rows and type(rows[0]) is dict:
+            rows = [row.copy() if type(row) is dict else row for row in rows]
+        part = Batch(rows, calls, self.failed, columns=self._columns, size=self.size)
         part._make = self._make
         part.background = self.background
-        part.steps = list(self.steps)
         return part
 
     def join(self, fork: Batch) -> None:
-        """Take over the trails of rows that went a way of their own; `fork` is what `fork` gave."""
-        if self._calls is None:
-            self.steps += fork.steps[len(self.steps) :]
+        """Take over the trails of rows that went a way of their own, on what `fork` gave or on these rows of it."""
+        if self._calls is None and fork._calls is None:
+            self.steps += fork.steps
+            fork.steps.clear()
             return
-        for call, other in zip(self._calls, fork.calls, strict=True):
+        for call, other in zip(self.calls, fork.calls, strict=True):
             call.join(other)
 
     def replace(self, predictions: Any, *, name: str = "the node") -> Batch:

@@ -28,12 +28,24 @@ class Part:
     Without a `node` the rows are settled: they are the answers. `then` gets answers as they come, with their places
     in `batch`, and gives what is to become of them: settled parts, or parts for another node. It is called as often
     as rows are settled, and must give a part for each of them.
+
+    A `limit` is for a part whose batch is a fork: what is not settled in time fails, and its calls are told that
+    nobody waits any more.
     """
 
     batch: Batch
     node: Callable[[Batch], Awaitable[Batch]] | None = None
     at: Places | None = None
     then: Callable[[Places, Batch], Iterable[Part]] | None = None
+    limit: Limit | None = None
+
+
+@dataclass(slots=True)
+class Limit:
+    """How long a part may take, in seconds, and the outcome of the rows that take longer."""
+
+    seconds: float
+    error: Exception
 
 
 class Dispatcher(Node):
@@ -97,6 +109,11 @@ async def answered(node: Any, batch: Batch) -> Batch:
         return batch.replace(await node(batch), name=name_of(node))
     except WrongRows as error:
         return batch.fail(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return batch.fail(failure(error, name_of(node)))  # something that the node waited for was cancelled, not we
     except Exception as error:
         return batch.fail(failure(error, name_of(node)))
 
@@ -132,7 +149,7 @@ async def run(part: Part, at: Places, send: Send) -> None:
     """Run one part, and what becomes of its answers."""
     then = part.then
     if then is None:
-        await flow(part.node, part.batch, at, send)
+        await run_limited(part, at, send)
         return
     more: list[asyncio.Task[None]] = []
 
@@ -151,12 +168,47 @@ async def run(part: Part, at: Places, send: Send) -> None:
                 more.append(asyncio.ensure_future(run(next_part, next_at, send)))
 
     try:
-        await flow(part.node, part.batch, range(part.batch.size), settled)
+        await run_limited(part, range(part.batch.size), settled)
         if more:
             await asyncio.gather(*more)
     finally:
         for task in more:
             task.cancel()
+
+
+async def run_limited(part: Part, at: Places, send: Send) -> None:
+    """Run a part's node until all its rows are settled, or its time is over.
+
+    What is not settled by then fails at that moment, even if the node takes its time to be cancelled.
+    """
+    limit, batch = part.limit, part.batch
+    if limit is None:
+        await flow(part.node, batch, at, send)
+        return
+    unsettled: set[int] | None = set(range(batch.size))
+
+    def settled(places: Places, answers: Batch) -> None:
+        if unsettled is not None:  # else it is late
+            unsettled.difference_update(places)
+            send(places if at == range(batch.size) else [at[place] for place in places], answers)
+
+    def expire() -> None:
+        nonlocal unsettled
+        rest, unsettled = sorted(unsettled or ()), None
+        if rest:
+            late = batch.take(rest)
+            for call in late.calls if late.has_calls else ():
+                call.leave()
+            send([at[place] for place in rest], late.fail(limit.error))
+
+    timer = asyncio.get_running_loop().call_later(limit.seconds, expire)
+    try:
+        async with asyncio.timeout(limit.seconds):
+            await flow(part.node, batch, range(batch.size), settled)
+    except TimeoutError:
+        expire()
+    finally:
+        timer.cancel()
 
 
 async def side_by_side(ways: Sequence[Any]) -> None:

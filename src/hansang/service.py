@@ -21,6 +21,7 @@ from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
 from hansang.settings import Settings, load_settings
 from hansang.site import Site
+from hansang.switches import Switches
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -175,6 +176,7 @@ class Service:
         self.settings_class = settings
         self.endpoints: list[Endpoint] = []
         self.metrics = Metrics()
+        self.switches: Switches | None = None
         self._loaded = False
         if graph is not None:
             self.endpoint(path, graph, **route)
@@ -236,6 +238,7 @@ class Service:
             raise UsageError(f"service {self.name!r} has no endpoint; give it a graph")
         settings = settings or load_settings(Settings)
         _ = self.settings
+        self.switches = Switches(settings.switches)
         try:
             for model in self.models:
                 model.load(settings, self.metrics)
@@ -254,7 +257,7 @@ class Service:
 
     def site(self, endpoint: Endpoint) -> Site:
         """Give what the nodes of an endpoint may know of this service."""
-        return Site(self.name, endpoint.name, self.metrics)
+        return Site(self.name, endpoint.name, self.metrics, switches=self.switches)
 
     @asynccontextmanager
     async def running(self, site: Callable[[Endpoint], Site] | None = None) -> AsyncIterator[None]:

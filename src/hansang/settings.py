@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     record_body_limit: int = Field(
         default=65536, ge=256, description="Larger inputs and outputs are recorded by their hash."
     )
+    switches: Path = Field(
+        default=Path(".hansang/switches"), description="Folder of the kill switches; see `hansang switch`."
+    )
     max_body: int = Field(default=16 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_header: int = Field(default=32 * 1024, ge=1024, description="Largest request header.")
     max_rows: int = Field(default=4096, ge=1, description="Most rows in the service at once; more are answered 503.")

@@ -11,6 +11,7 @@ from hansang.batch import Batch
 from hansang.dispatch import spreads
 from hansang.graph import Node
 from hansang.metrics import Counter, Histogram, Metrics
+from hansang.switches import Switches
 
 Record = Callable[[Batch, Batch, float], None]
 
@@ -20,8 +21,9 @@ class Site:
     """One endpoint of a running service, as its nodes see it.
 
     `record` keeps answers that were not sent, beside the live ones of the same id: it takes the rows as they came,
-    the answers, and the seconds they took. `places` says which nodes run elsewhere, by their label. Within
-    `in_background` nothing may hold up the event loop. A node that stands in a graph twice is bound once.
+    the answers, and the seconds they took. `places` says which nodes run elsewhere, by their label. `switches` says
+    which names an operator has switched off. Within `in_background` nothing may hold up the event loop. A node that
+    stands in a graph twice is bound once.
     """
 
     service: str = ""
@@ -30,16 +32,23 @@ class Site:
     record: Record | None = None
     places: Mapping[str, str] = field(default_factory=dict)
     background: bool = False
+    switches: Switches | None = None
     bound: dict[int, tuple[Node, Node]] = field(default_factory=dict)
 
-    def bind(self, node: Node) -> Node:
-        """Give a node as it runs here."""
+    def bind(self, node: Node, label: str = "") -> Node:
+        """Give a node as it runs here.
+
+        A node with a `label` goes by this name instead of its own, and is only ever called as a whole: its time is
+        measured even where a dispatcher stands last.
+        """
         known = self.bound.get(id(node))
         if known is None:
             inner = node.bind(self)
             timed = inner if spreads(inner) else Timed(inner, self.seconds(node.label))
             known = self.bound[id(node)] = (node, timed)  # the node is kept, so that nobody else gets its id
-        return known[1]
+        if not label:
+            return known[1]
+        return Timed(known[1].node if isinstance(known[1], Timed) else known[1], self.seconds(label), label)
 
     def graph(self, node: Node) -> Node:
         """Give a whole graph as it runs here; its own time is the endpoint's, so it is not measured again."""
@@ -59,18 +68,23 @@ class Site:
         """Give a counter of this endpoint."""
         return self.metrics.counter(name, text, endpoint=self.endpoint, **labels)
 
+    def gauge(self, name: str, text: str, **labels: str) -> Counter:
+        """Give a gauge of this endpoint; over the workers of a server gauges add up."""
+        return self.metrics.gauge(name, text, endpoint=self.endpoint, **labels)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timed(Node):
-    """A node and the histogram of its time, in seconds a batch."""
+    """A node and the histogram of its time, in seconds a batch; `name` is what it goes by instead of its own name."""
 
     node: Node
     histogram: Histogram
+    name: str = ""
 
     @property
     def label(self) -> str:
         """The name of the node."""
-        return self.node.label
+        return self.name or self.node.label
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict, and note how long it took."""

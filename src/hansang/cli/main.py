@@ -11,6 +11,7 @@ from hansang.cli.doctor import doctor
 from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve
+from hansang.cli.switch import app as switch
 from hansang.errors import HansangError, UsageError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.command()(serve)
 app.command()(score)
 app.command()(doctor)
 app.add_typer(records, name="records")
+app.add_typer(switch, name="switch")
 
 
 def show_version(value: bool) -> None:
