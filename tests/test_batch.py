@@ -208,3 +208,25 @@ def test_a_step_is_written_once_into_every_trail() -> None:
 
 def test_a_batch_says_its_size_and_failures() -> None:
     assert repr(Batch.of([1, ValueError()])) == "Batch(2 rows, 1 failed)" and len(Batch.of([1])) == 1
+
+
+def test_a_fork_has_rows_of_its_own_where_they_can_be_changed() -> None:
+    batch = with_calls([{"x": 1}, ValueError("bad"), {"x": 2}])
+    batch.failed = 1
+    fork = batch.fork()
+    fork.rows[0]["x"] = 5
+    assert batch.rows[0] == {"x": 1} and fork.rows[1] is batch.rows[1] and fork.failed == 1
+    assert all(mine is not its for mine, its in zip(batch.calls, fork.calls, strict=True))
+
+
+def test_every_fork_of_a_batch_brings_its_own_steps_with_or_without_calls() -> None:
+    for batch in (with_calls([1, 2]), as_columns([{"x": 1}, {"x": 2}])):
+        batch.mark(Step("before"))
+        forks = [batch.fork() for _ in range(3)]
+        for name, fork in zip("abc", forks, strict=True):
+            fork.mark(Step(name))
+        if not batch.has_calls:
+            _ = forks[2].calls  # somebody there asked for them
+        for fork in forks:
+            batch.join(fork)
+        assert [[step.node for step in call.trail] for call in batch.calls] == [["before", "a", "b", "c"]] * 2

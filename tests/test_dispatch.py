@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansang import Batch, Call, node
-from hansang.dispatch import Dispatcher, Part, Places, flow, gathered, spreads
-from hansang.errors import InvalidRow, ModelFailed, WrongRows
+from hansang.dispatch import Dispatcher, Limit, Part, Places, flow, gathered, spreads
+from hansang.errors import DeadlineExceeded, InvalidRow, ModelFailed, WrongRows
 from hansang.graph import Node, as_node, chain
 from hansang.site import Site, Timed, bound
 from hansang.testing import on_loop, turns
@@ -266,3 +266,64 @@ def test_a_fork_learns_that_the_caller_left_and_brings_its_trail_home() -> None:
     assert not fork.calls[0].gone
     assert batch.calls[0].tags == {"traceparent": "x", "missing": ["y"]}
     assert other.calls[0].tags is None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backwards(Dispatcher):
+    """Sends all rows in the opposite order."""
+
+    inner: Node
+    then: bool = False
+
+    def parts(self, batch: Batch) -> Iterable[Part]:
+        at = range(batch.size)[::-1]
+        part = Part(batch.take(list(at)), self.inner, list(at))
+        if self.then:
+            part.then = lambda places, answers: [Part(answers)]
+        return [part]
+
+
+@on_loop
+async def test_a_part_of_all_rows_in_another_order_gives_each_row_its_own_answer() -> None:
+    for graph in (Backwards(plus(1)), Backwards(plus(1), True), Again(Backwards(plus(1)), plus(2))):
+        assert (await graph(Batch.of([1, 2, 3]))).rows == [2, 3, 4]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hurried(Dispatcher):
+    """Gives a node so many seconds."""
+
+    inner: Node
+    seconds: float
+
+    def parts(self, batch: Batch) -> Iterable[Part]:
+        half = range(batch.size // 2, batch.size)
+        fork = batch.take(list(half)).fork()
+        yield Part(batch.take(list(range(half.start))), at=range(half.start))
+        yield Part(fork, self.inner, half, limit=Limit(self.seconds, DeadlineExceeded("late")))
+
+
+@on_loop
+async def test_what_a_limited_part_has_not_settled_in_time_fails_and_only_that() -> None:
+    gate = Gate()
+    batch = Batch.of([0, 1, 2, 3], [Call() for _ in range(4)])
+    answers = await Hurried(Modulo((gate,)), 0.01)(batch)
+    assert [told(row) for row in answers.rows] == [0, 1, "late", 3]
+    assert [[fork.gone for fork in call.forks or ()] for call in batch.calls] == [[], [], [True], [False]]
+    assert not any(call.gone for call in batch.calls)
+    gate.gate.set()
+    assert (await Hurried(Modulo((gate,)), 60.0)(batch)).rows == [0, 1, 20, 3]
+
+
+@on_loop
+async def test_a_node_whose_inner_work_was_cancelled_fails_its_rows_and_does_not_end_the_turn() -> None:
+    @node
+    async def leaks(batch: Batch) -> list[int]:
+        work = asyncio.ensure_future(asyncio.Event().wait())
+        work.cancel()
+        await work
+        return batch.rows
+
+    answers = await gathered(plus(1) >> Modulo((leaks,)), Batch.of([0, 1]))
+    assert isinstance(answers.rows[0], ModelFailed) or isinstance(answers.rows[1], ModelFailed)
+    assert answers.failed == 1

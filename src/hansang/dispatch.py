@@ -75,7 +75,7 @@ async def gathered(node: Node, batch: Batch) -> Batch:
     whole: list[Batch] = []
 
     def put(at: Places, answers: Batch) -> None:
-        if len(at) == batch.size:
+        if in_order(at, batch.size):
             whole.append(answers)
         else:
             for place, row in zip(at, answers.rows, strict=True):
@@ -154,7 +154,7 @@ async def run(part: Part, at: Places, send: Send) -> None:
     more: list[asyncio.Task[None]] = []
 
     def settled(places: Places, answers: Batch) -> None:
-        here = at if len(places) == len(at) else [at[place] for place in places]
+        here = at if in_order(places, len(at)) else [at[place] for place in places]
         try:
             following = list(then(places, answers))
         except Exception as error:
@@ -217,6 +217,11 @@ async def side_by_side(ways: Sequence[Any]) -> None:
         await ways[0]
     elif ways:
         await asyncio.gather(*ways)
+
+
+def in_order(at: Places, size: int) -> bool:
+    """Say whether places are those of a whole batch in its order."""
+    return len(at) == size and (isinstance(at, range) or list(at) == list(range(size)))
 
 
 def name_of(node: Any) -> str:

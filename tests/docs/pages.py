@@ -51,7 +51,7 @@ class Block:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted(path for path in DOCS.glob("*.md") if path.name not in OTHERS)]
+    return [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if path.name not in OTHERS)]
 
 
 def blocks(path: Path) -> list[Block]:

@@ -28,8 +28,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_site_has_every_page(site: Path) -> None:
-    for page in DOCS.glob("*.md"):
-        assert (site / page.with_suffix(".html").name).is_file()
+    for page in DOCS.rglob("*.md"):
+        assert (site / page.relative_to(DOCS).with_suffix(".html")).is_file()
 
 
 def test_no_page_of_the_site_fetches_anything_from_elsewhere(site: Path) -> None:
