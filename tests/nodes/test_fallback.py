@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -462,6 +463,27 @@ async def test_why_rows_fell_back_is_logged_once_a_second_with_the_cause(caplog:
         await graph(batch_of(1))
     assert caplog.messages == ["guard: down did not answer (failed): down: ConnectionError: down"] * 2
     assert isinstance((caplog.records[0].exc_info or (None, None))[1], ConnectionError)
+
+
+# --- offline ---
+
+
+@on_loop
+async def test_whole_columns_stay_columns_when_all_is_well_and_rows_go_on_one_by_one_when_not() -> None:
+    @node
+    def halves(batch: Batch) -> Any:
+        x = batch.numpy(["x"])[:, 0]
+        if not x.all():
+            return [{"y": value / 2} if value else ValueError("zero") for value in x.tolist()]
+        return {"y": x / 2}
+
+    graph = fallback(halves, {"y": -1.0}, timeout=60.0)
+    good, torn = (Batch.of_columns({"x": np.array(values)}) for values in ([2, 4], [2, 0]))
+    good.background = torn.background = True
+    answers = await graph(good)
+    assert answers.whole is not None and answers.whole["y"].tolist() == [1.0, 2.0] and answers.background
+    assert not good.has_calls
+    assert (await graph(torn)).rows == [{"y": 1.0}, {"y": -1.0}]
 
 
 # --- properties ---

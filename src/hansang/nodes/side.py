@@ -19,6 +19,7 @@ OFF, NONE = "off", "none"
 STATES = (CLOSED, HALF_OPEN, OPEN, OFF)
 FAILED, TIMEOUT, OVERLOADED, DEADLINE, LEFT = "failed", "timeout", "overloaded", "deadline", "caller_left"
 REASONS = (FAILED, TIMEOUT, OVERLOADED, DEADLINE, LEFT, OPEN, OFF)
+NO_FAILURES: Counts[str] = Counts()
 
 log = logging.getLogger("hansang")
 
@@ -94,7 +95,7 @@ class Side:
 
     def note(self, rows: int, failures: Mapping[int, str], turn: int) -> None:
         """Take what came of so many rows that this side was asked for in a turn of its breaker."""
-        counts = Counts(failures.values())
+        counts = Counts(failures.values()) if failures else NO_FAILURES
         for reason, number in counts.items():
             self._miss(reason, number)
         circuit = self.circuit
