@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hansang.models.model import Model as Model
     from hansang.nodes.fallback import fallback as fallback
     from hansang.nodes.parallel import parallel as parallel
+    from hansang.nodes.shadow import shadow as shadow
+    from hansang.nodes.staged import staged as staged
     from hansang.service import Service as Service
 
 __version__ = "0.1.0"
@@ -39,6 +41,8 @@ _PLACES = {
     "fallback": "hansang.nodes.fallback",
     "node": "hansang.graph",
     "parallel": "hansang.nodes.parallel",
+    "shadow": "hansang.nodes.shadow",
+    "staged": "hansang.nodes.staged",
 }
 
 __all__ = [*sorted(_PLACES), "__version__"]  # noqa: PLE0604

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Columns = Mapping[str, np.ndarray]
+UNCHANGING = frozenset({int, float, bool, str, bytes, type(None)})
 
 
 class Batch:
@@ -212,6 +214,19 @@ class Batch:
         part.background = self.background
         return part
 
+    def apart(self, indices: Sequence[int]) -> Batch:
+        """Give the rows at these positions for work that outlives their requests, in the background.
+
+        The rows are shallow copies, so that a node which changes them there changes nothing here; the calls are their
+        own, and nobody ends them (see `Call.apart`).
+        """
+        part = self.take(indices)
+        if part._columns is None:  # columns that are taken are copies
+            part._rows = list(map(copied, part.rows))
+        part._calls = [call.apart() for call in part.calls]
+        part.background = True
+        return part
+
     def join(self, fork: Batch) -> None:
         """Take over the trails of rows that went a way of their own, on what `fork` gave or on these rows of it."""
         if self._calls is None and fork._calls is None:
@@ -296,6 +311,14 @@ class Batch:
         if part._calls is None:
             part.steps = self.steps
         return part
+
+
+def copied(row: Any) -> Any:
+    """Copy a row, not what stands in its fields; one that cannot be changed is given as it is."""
+    kind = type(row)
+    if kind is dict:
+        return row.copy()
+    return row if kind in UNCHANGING else copy(row)
 
 
 def as_batch(predictions: Any, name: str) -> Batch:

@@ -14,6 +14,7 @@ class Step:
     """What one node did to the rows of one batch; the rows share it.
 
     `queue` is the time spent waiting for the model, in seconds; `rows` is the size of the batch that the model saw.
+    `job` says that another answer will be found later, under the id of the prediction.
     """
 
     node: str
@@ -23,6 +24,7 @@ class Step:
     rows: int = 0
     queue: float = 0.0
     cached: bool = False
+    job: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +58,10 @@ class Call:
         else:
             self.forks.append(fork)
         return fork
+
+    def apart(self) -> Call:
+        """Give a call for the same row that outlives its request: no deadline, and no caller who leaves, ends it."""
+        return Call(self.id, self.row, None, self.headers, self.key, self.request_id)
 
     def join(self, fork: Call) -> None:
         """Take over what happened to the row on a way of its own, and forget that way."""

@@ -10,6 +10,7 @@ HansangError                     every error of Hansang
 │       ├── RegistryUnavailable
 │       └── UntrustedModel
 ├── RecordError                  the prediction record cannot be written or read
+├── JobsError                    the store of jobs cannot be written or read
 └── Problem                      a request or a row has no prediction; a problem document tells the client
     ├── BadRequest          400  the body cannot be read
     ├── NotFound            404
@@ -77,6 +78,10 @@ class UntrustedModel(ModelError):
 
 class RecordError(HansangError):
     """The prediction record cannot be written or read."""
+
+
+class JobsError(HansangError):
+    """The store of jobs cannot be written or read."""
 
 
 class Problem(HansangError):

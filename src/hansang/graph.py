@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hansang.batch import Batch
 from hansang.errors import UsageError, WrongRows
 from hansang.isolate import attempt, failure
+from hansang.lanes import Lane
 
 if TYPE_CHECKING:
     from hansang.site import Site
@@ -19,10 +20,11 @@ class Node:
     """Maps a `Batch` of rows to a `Batch` of predictions, one outcome a row, in the same order.
 
     A node is called with rows that have not failed, and may be called many times at once. `a >> b` feeds the
-    predictions of one node to the next.
+    predictions of one node to the next. `aside` names the fields whose nodes no answer waits for.
     """
 
     __slots__ = ()
+    aside: ClassVar[tuple[str, ...]] = ()
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict every row of the batch."""
@@ -77,8 +79,47 @@ class Function(Node):
         except Exception as error:
             return batch.fail(failure(error, self.name))
 
+    def bind(self, site: Site) -> Node:
+        """Give this function as it runs in a service: in the background a sync one has a thread of its own."""
+        return OffLoop(self, Lane(self.name)) if site.background and not self.is_async else self
+
+    def now(self, batch: Batch) -> Batch:
+        """Call a sync function here and now; nothing that it raises comes out."""
+        if not self.each:
+            return attempt(self._predict, batch, True, self.name)
+        rows = []
+        for row in batch.rows:
+            try:
+                rows.append(self.function(row))
+            except BaseException as error:  # a function that calls sys.exit() must not take its thread along
+                rows.append(failure(error, self.name))
+        return batch.replace(rows, name=self.name)
+
     def _predict(self, batch: Batch) -> Batch:
         return batch.replace(self.function(batch), name=self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OffLoop(Node):
+    """A sync function on a thread of its own, one batch at a time: it may sleep or compute and holds up nobody."""
+
+    function: Function
+    lane: Lane
+
+    @property
+    def label(self) -> str:
+        """The name of the function."""
+        return self.function.name
+
+    async def __call__(self, batch: Batch) -> Batch:
+        """Call the function on the thread; a call that hangs is waited for by those that follow."""
+        return await self.lane.run(lambda: self.function.now(batch))
+
+    async def __aenter__(self) -> OffLoop:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.lane.close()
 
 
 async def outcome(function: Callable[..., Any], row: Any, is_async: bool, name: str) -> Any:
@@ -173,11 +214,11 @@ async def settle(node: Callable[[Batch], Awaitable[Batch]], batch: Batch) -> Bat
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node], **fields_too: Any) -> Node:
-    """Give a node of the same fields with every node in them changed; the same one when nothing is."""
+    """Give a node of the same fields with every node in them changed, but for those given; itself when nothing is."""
     changed = dict(fields_too)
     if not is_dataclass(node):
         return node
-    for name in [field.name for field in fields(node) if field.init]:
+    for name in [field.name for field in fields(node) if field.init and field.name not in fields_too]:
         before = getattr(node, name)
         after = rebuilt_value(before, change)
         if after is not before:
@@ -200,11 +241,13 @@ def rebuilt_value(value: Any, change: Callable[[Node], Node]) -> Any:
     return value
 
 
-def members(value: Node) -> Iterator[Node]:
-    """Give the nodes that a node is made of, found by walking its fields."""
+def members(value: Node, aside: bool = True) -> Iterator[Node]:
+    """Give the nodes that a node is made of, found by walking its fields; `aside` says whether with those beside it."""
     if not is_dataclass(value):
         return
     for field in fields(value):
+        if not aside and field.name in value.aside:
+            continue
         inner = getattr(value, field.name)
         if isinstance(inner, Node):
             yield inner
@@ -214,8 +257,8 @@ def members(value: Node) -> Iterator[Node]:
             yield from (item for pair in inner.items() for item in pair if isinstance(item, Node))
 
 
-def walk(graph: Node) -> Iterator[Node]:
-    """Give every node of a graph once, outermost first."""
+def walk(graph: Node, aside: bool = True) -> Iterator[Node]:
+    """Give every node of a graph once, outermost first; without those `aside`, the ones that an answer waits for."""
     seen: set[int] = set()
     todo = [graph]
     while todo:
@@ -223,4 +266,13 @@ def walk(graph: Node) -> Iterator[Node]:
         if id(current) not in seen:
             seen.add(id(current))
             yield current
-            todo.extend(reversed(list(members(current))))
+            todo.extend(reversed(list(members(current, aside))))
+
+
+def inside_out(graph: Node, seen: set[int]) -> Iterator[Node]:
+    """Give every node of a graph that is not in `seen` once, each after the nodes that it is made of."""
+    if id(graph) not in seen:
+        seen.add(id(graph))
+        for inner in members(graph):
+            yield from inside_out(inner, seen)
+        yield graph

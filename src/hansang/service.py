@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings
 from hansang.codec import resolved
 from hansang.errors import SchemaError, UsageError
 from hansang.extras import require
-from hansang.graph import Chain, Lifetime, Node, as_node, walk
+from hansang.graph import Chain, Lifetime, Node, as_node, inside_out, walk
 from hansang.metrics import Metrics
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
@@ -90,6 +90,11 @@ class Endpoint:
     def models(self) -> list[Model]:
         """The models of the graph, outermost first."""
         return [node for node in walk(self.graph) if isinstance(node, Model)]
+
+    @property
+    def answering(self) -> list[Model]:
+        """The models that an answer waits for: those of a shadow's candidate, say, are left out."""
+        return [node for node in walk(self.graph, aside=False) if isinstance(node, Model)]
 
     @property
     def row(self) -> Any:
@@ -263,6 +268,7 @@ class Service:
     async def running(self, site: Callable[[Endpoint], Site] | None = None) -> AsyncIterator[None]:
         """Bind the graphs, enter the resources, and the nodes that hold something; leave them in the opposite order.
 
+        A node is entered after those that it is made of, so that it can still use them when it is left.
         `site` says what the nodes of an endpoint may know; by default it is `Service.site`.
         """
         async with AsyncExitStack() as stack:
@@ -270,9 +276,8 @@ class Service:
                 await stack.enter_async_context(resource())
             seen: set[int] = set()
             for endpoint in self.endpoints:
-                for node in walk(endpoint.bind((site or self.site)(endpoint))):
-                    if isinstance(node, Lifetime) and id(node) not in seen:
-                        seen.add(id(node))
+                for node in inside_out(endpoint.bind((site or self.site)(endpoint)), seen):
+                    if isinstance(node, Lifetime):
                         await stack.enter_async_context(node)
             try:
                 yield

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     switches: Path = Field(
         default=Path(".hansang/switches"), description="Folder of the kill switches; see `hansang switch`."
     )
+    jobs: Path = Field(
+        default=Path(".hansang/jobs.sqlite"), description="File of the answers that come later, made when needed."
+    )
     max_body: int = Field(default=16 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_header: int = Field(default=32 * 1024, ge=1024, description="Largest request header.")
     max_rows: int = Field(default=4096, ge=1, description="Most rows in the service at once; more are answered 503.")

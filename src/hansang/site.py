@@ -5,25 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hansang.batch import Batch
+from hansang.codec import encode_any
 from hansang.dispatch import spreads
 from hansang.graph import Node
 from hansang.metrics import Counter, Histogram, Metrics
 from hansang.switches import Switches
 
-Record = Callable[[Batch, Batch, float], None]
+if TYPE_CHECKING:
+    from hansang.jobs.store import JobStore
+
+
+class Record(Protocol):
+    """Keeps answers that were not sent, beside the live ones of the same id."""
+
+    def __call__(self, rows: Batch, answers: Batch, seconds: float, role: str = "shadow") -> None:
+        """Take the rows as they came, their answers, the seconds these took, and what they are for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """One endpoint of a running service, as its nodes see it.
 
-    `record` keeps answers that were not sent, beside the live ones of the same id: it takes the rows as they came,
-    the answers, and the seconds they took. `places` says which nodes run elsewhere, by their label. `switches` says
-    which names an operator has switched off. Within `in_background` nothing may hold up the event loop. A node that
-    stands in a graph twice is bound once.
+    `record` keeps answers that were not sent. `places` says which nodes run elsewhere, by their label. `switches` says
+    which names an operator has switched off. `encode` writes a prediction as the endpoint's answer would be, `jobs`
+    gives the store for what is answered later; both are the server's. Within `in_background` nothing may hold up the
+    event loop. A node that stands in a graph twice is bound once.
     """
 
     service: str = ""
@@ -33,6 +42,9 @@ class Site:
     places: Mapping[str, str] = field(default_factory=dict)
     background: bool = False
     switches: Switches | None = None
+    encode: Callable[[Any], bytes] = encode_any
+    jobs: Callable[[], JobStore] | None = None
+    under: str = ""
     bound: dict[int, tuple[Node, Node]] = field(default_factory=dict)
 
     def bind(self, node: Node, label: str = "") -> Node:
@@ -54,14 +66,14 @@ class Site:
         """Give a whole graph as it runs here; its own time is the endpoint's, so it is not measured again."""
         return node.bind(self)
 
-    def in_background(self) -> Site:
-        """Give the site of work that must never hold up a live answer."""
-        return replace(self, background=True, bound={})
+    def in_background(self, name: str = "") -> Site:
+        """Give the site of work that must never hold up a live answer; its nodes are measured as `name/label`."""
+        return replace(self, background=True, under=f"{self.under}{name}/" if name else self.under, bound={})
 
     def seconds(self, label: str) -> Histogram:
         """Give the histogram of a node's time."""
         return self.metrics.histogram(
-            "hansang_node_seconds", "Time of a node for one batch.", endpoint=self.endpoint, node=label
+            "hansang_node_seconds", "Time of a node for one batch.", endpoint=self.endpoint, node=self.under + label
         )
 
     def counter(self, name: str, text: str, **labels: str) -> Counter:

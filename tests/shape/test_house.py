@@ -18,7 +18,7 @@ FLOORS = (
     {"target"},
     {"service"},
     {"nodes"},
-    {"models", "record"},
+    {"models", "record", "jobs"},
     {
         *(
             "batch",
@@ -29,6 +29,7 @@ FLOORS = (
             "extras",
             "graph",
             "isolate",
+            "lanes",
             "metrics",
             "owner",
             "settings",

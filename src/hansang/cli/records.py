@@ -77,7 +77,7 @@ def show(
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the view `predictions`.")],
+    query: Annotated[str, typer.Argument(help="One SELECT over the views `predictions` and `pairs`.")],
     folder: Folder = FOLDER,
     as_json: AsJson = False,
 ) -> None:

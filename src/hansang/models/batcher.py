@@ -15,8 +15,8 @@ from hansang.call import Call, Step
 from hansang.errors import CallerLeft, DeadlineExceeded, Overloaded, Problem, Unavailable
 from hansang.graph import pass_on
 from hansang.isolate import Predict, attempt, failure
+from hansang.lanes import Lanes, ThreadLanes
 from hansang.models.cost import Cost
-from hansang.models.lanes import Lanes, ThreadLanes
 from hansang.models.waiting import Part, Waiting
 
 LIVE_ROWS = 64

@@ -12,14 +12,24 @@ from hansang.errors import RecordError
 from hansang.record.segment import list_segments, parquet_path, read_segment
 from hansang.record.table import SCHEMA, to_table
 
+SIDES = ("node", "model", "version", "variant", "status", "error", "latency_ms", "queue_ms", "output", "output_value")
+PAIRS = f"""
+    SELECT live.id, live.row, live.time, live.service, live.endpoint, live.request_id, live.key, other.role, live.input,
+           {", ".join(f"{side}.{name} AS {side}_{name}" for side in ("live", "other") for name in SIDES)},
+           live.output IS NOT DISTINCT FROM other.output AND live.status = other.status AS same
+    FROM predictions AS live
+    JOIN predictions AS other ON live.id = other.id AND live.row = other.row
+    WHERE live.role = 'live' AND other.role <> 'live'
+"""
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 
 
 def connect(folder: str | Path, since: float | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a record as it is now: a DuckDB connection in memory with the view `predictions`.
+    """Open a record as it is now: a DuckDB connection in memory with the views `predictions` and `pairs`.
 
-    It is safe beside writers and the compactor, and sees every row whose write returned before the call. `since`, in
-    seconds since the epoch, leaves out files that were last written before. Times are in UTC.
+    `pairs` sets every answer that was not sent (a shadow's, say) beside the live one of the same id and row. Both are
+    safe beside writers and the compactor, and see every row whose write returned before the call. `since`, in seconds
+    since the epoch, leaves out files that were last written before. Times are in UTC.
 
     Raises `RecordError` when there is no such folder.
     """
@@ -35,6 +45,7 @@ def connect(folder: str | Path, since: float | None = None) -> duckdb.DuckDBPyCo
         names = ", ".join(quoted(str(path)) for path in files)
         query += f" UNION ALL SELECT {', '.join(SCHEMA.names)} FROM read_parquet([{names}], hive_partitioning = false)"
     connection.execute(f"CREATE TEMP VIEW predictions AS {query}")
+    connection.execute(f"CREATE TEMP VIEW pairs AS {PAIRS}")
     return connection
 
 

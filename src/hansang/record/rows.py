@@ -10,7 +10,8 @@ from typing import Any
 class Shared:
     """What all rows of a group have in common; encoded once, so make few of them and use them again.
 
-    `role` is `live` for the answer that was sent and `shadow` for one that was only compared.
+    `role` is `live` for the answer that was sent, `shadow` for one that is only compared, `staged` for one that came
+    later.
     """
 
     service: str

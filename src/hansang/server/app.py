@@ -22,6 +22,7 @@ from hansang.errors import BadRequest, CallerLeft, InvalidRow, Problem, Unavaila
 from hansang.server.ask import PROBLEM, Ask, Marks, problem_fields
 from hansang.server.head import LONGEST_ID, read_id
 from hansang.server.ids import new_ids
+from hansang.server.jobs import add_jobs
 from hansang.server.openapi import describe
 from hansang.server.operations import add_operations
 from hansang.server.request import as_dependency, read_rows
@@ -35,11 +36,12 @@ log = logging.getLogger("hansang")
 class Reply(Ask):
     """A request that came through ASGI; its answer becomes a `Response`."""
 
-    __slots__ = ("future",)
+    __slots__ = ("future", "root")
 
-    def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None) -> None:
+    def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None, root: str) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(rows, calls, many, raw, time.monotonic())
+        self.root = root
         self.future: asyncio.Future[Response] = loop.create_future()
 
     def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
@@ -48,9 +50,16 @@ class Reply(Ask):
         request_id = self.calls[0].request_id
         if request_id is not None:
             headers["x-request-id"] = request_id
+        if marks.job:
+            headers["location"] = self.location
         headers.update(problem_fields(error))
         if not self.future.done():
             self.future.set_result(Response(body, status, headers, media.decode()))
+
+    @property
+    def location(self) -> str:
+        """Where the answer that comes later will be, below the path at which the service is mounted."""
+        return self.root + super().location
 
 
 def make_app(service: Service) -> FastAPI:
@@ -81,6 +90,7 @@ def make_app(service: Service) -> FastAPI:
         add_prediction(app, endpoint)
     add_handlers(app)
     add_operations(app, service)
+    add_jobs(app, service)
     describe(app, service)
     app.state.own = (len(app.user_middleware), dict(app.exception_handlers))
     return app
@@ -163,7 +173,7 @@ async def answer(
         )
     if fault is not None:
         rows, many = [fault], False
-    reply = Reply(rows, [call(n) for n in range(len(rows))], many, raw)
+    reply = Reply(rows, [call(n) for n in range(len(rows))], many, raw, request.scope.get("root_path", ""))
     if fault is not None:
         turn.reject(reply, fault)
         return await reply.future

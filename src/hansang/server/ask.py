@@ -17,11 +17,15 @@ VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
 class Marks(NamedTuple):
-    """What an answer's header says of the row's way: the versions of the models, the variants, a cache hit."""
+    """What an answer's header says of the row's way: the versions of the models, the variants, a cache hit, a job.
+
+    The header of a job holds the prediction's id, so it is not among the `fields`; see `Ask.location`.
+    """
 
     version: str = ""
     variant: str = ""
     cached: bool = False
+    job: bool = False
 
     @property
     def fields(self) -> dict[str, str]:
@@ -40,11 +44,12 @@ NO_MARKS = Marks()
 def marks_of(trail: Sequence[Step]) -> Marks:
     """Give what a trail says: the versions of the models that answered and the variants, in their order."""
     if len(trail) == 1:
-        return Marks(trail[0].version, trail[0].variant, trail[0].cached)
+        return Marks(trail[0].version, trail[0].variant, trail[0].cached, trail[0].job)
     return Marks(
         ",".join(step.version for step in trail if step.version),
         ",".join(step.variant for step in trail if step.variant),
-        any(step.cached for step in trail),
+        True in [step.cached for step in trail],
+        True in [step.job for step in trail],
     )
 
 
@@ -71,6 +76,11 @@ class Ask:
     def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
         """Send the answer."""
         raise NotImplementedError(f"{type(self).__name__} has no way to send an answer")
+
+    @property
+    def location(self) -> str:
+        """Where the answer that comes later will be."""
+        return f"/jobs/{self.id}"
 
     def leave(self) -> None:
         """Note that nobody waits for the answer any more."""

@@ -72,15 +72,17 @@ class Exchange(Ask):
         """Write the answer, or keep it until the earlier ones of this connection are written."""
         protocol = self.protocol
         start = protocol.lines.start(protocol.server_state.default_headers, status, media, marks)
-        if error is None and self.request_id is None and self.keep_alive:
+        if error is None and self.request_id is None and self.keep_alive and not marks.job:
             self.answer = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (start, self.id.encode(), len(body), body)
         else:
-            extra = self._extra(error)
+            extra = self._extra(error, marks)
             self.answer = b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (start, self.id.encode(), extra, len(body), body)
         protocol.flush()
 
-    def _extra(self, error: Problem | None) -> bytes:
+    def _extra(self, error: Problem | None, marks: Marks) -> bytes:
         lines = b"" if self.keep_alive else b"connection: close\r\n"
+        if marks.job:
+            lines += b"location: %b\r\n" % self.location.encode()
         if self.request_id is not None:
             lines += b"x-request-id: %b\r\n" % self.request_id.encode("latin-1")
         return lines + b"".join(

@@ -50,12 +50,12 @@ class Readiness:
 
     async def _check(self) -> dict[str, Any]:
         checks: dict[str, str] = {}
-        for model in self.serving.service.models:
-            loaded = model.loaded
+        endpoints = [turn.endpoint for turn in self.serving.turns.values()]
+        for loaded in {model.loaded.batcher: model.loaded for each in endpoints for model in each.answering}.values():
             if loaded.batcher.stuck(self.serving.settings.stuck_after):
                 checks[f"model {loaded.name}"] = "a call has been running for too long"
         for path, turn in self.serving.turns.items():
-            if not any(f"model {model.loaded.name}" in checks for model in turn.endpoint.models):
+            if not any(f"model {model.loaded.name}" in checks for model in turn.endpoint.answering):
                 checks[f"endpoint {path}"] = await predict_example(turn)
         if self.serving.recorder is not None:
             stats = self.serving.recorder.stats()

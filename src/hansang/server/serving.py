@@ -14,7 +14,11 @@ from typing import Any, Literal
 
 from hansang.codec import Codec
 from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
+from hansang.graph import walk
+from hansang.jobs.sqlite import SqliteStore
+from hansang.jobs.store import JobStore
 from hansang.metrics import Metrics
+from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
 from hansang.server.recording import Recording
 from hansang.server.turn import Turn
@@ -43,6 +47,8 @@ class Serving:
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.until = float("inf")
+        self._store: JobStore | None = None
+        self.later: list[Staged] = []
         self.turns: dict[str, Turn] = {}
         self.fast: dict[bytes, Turn] = {}
 
@@ -63,6 +69,7 @@ class Serving:
                 turn = self.turns[endpoint.path] = Turn(self, endpoint, codec)
                 if not endpoint.declared and not endpoint.dependencies and not codec.uploads:
                     self.fast[endpoint.path.encode()] = turn
+                self.later += [node for node in walk(endpoint.bound) if isinstance(node, Staged)]
             self.state = "ready"
             try:
                 yield self
@@ -70,13 +77,20 @@ class Serving:
                 await self.drained(self.settings.drain_timeout)
                 self.turns.clear()
                 self.fast.clear()
+                self.later.clear()
 
     def _site(self, endpoint: Endpoint, codec: Codec) -> Site:
         """Give what the nodes of an endpoint may know of this process; each endpoint has a recording of its own."""
         record = None
         if self.recorder is not None:
             record = Recording(self.recorder, self.service.name, endpoint.name, codec).beside
-        return replace(self.service.site(endpoint), record=record)
+        return replace(self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs)
+
+    def _jobs(self) -> JobStore:
+        """Give the store of the service, the same one to all who ask; it is opened when it is entered."""
+        if self._store is None:
+            self._store = SqliteStore(self.settings.jobs)
+        return self._store
 
     @asynccontextmanager
     async def _recording(self) -> AsyncIterator[None]:

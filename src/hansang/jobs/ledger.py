@@ -1,0 +1,83 @@
+"""What becomes of jobs, on its way into their store: off the event loop, many rows a write."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hansang.errors import JobsError
+from hansang.jobs.store import JobRow, JobStore
+
+RETRY = 1.0
+FINISH = 2.0
+
+log = logging.getLogger("hansang")
+
+
+@dataclass(slots=True, eq=False)
+class Ledger:
+    """Writes rows into a store while it is entered; who notes a row never waits.
+
+    All that is noted while a write is under way goes with the next one. A write that fails is tried again every second,
+    with what came meanwhile; who bounds the number of rows waits for `saved`. Left, it has `FINISH` seconds for the
+    rest, and logs how many rows stay unwritten.
+    """
+
+    store: JobStore
+    pending: dict[tuple[str, int], JobRow] = field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _saved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, rows: Iterable[JobRow]) -> None:
+        """Have rows written soon."""
+        self.pending.update(((row.id, row.row), row) for row in rows)
+        self._saved.clear()
+        self._wake.set()
+
+    async def saved(self) -> None:
+        """Wait until all that was noted is in the store."""
+        await self._saved.wait()
+
+    async def __aenter__(self) -> Ledger:
+        await self.store.__aenter__()
+        self._saved.set()
+        self.task = asyncio.create_task(self._work())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self.task is not None:
+            try:
+                await asyncio.wait_for(self._saved.wait(), FINISH)
+            except TimeoutError:
+                log.error("the states of %d rows are not in %r; they will be found as failed", self._left, self.store)
+            self.task.cancel()
+            await asyncio.wait({self.task})
+            self.task = None
+        await self.store.__aexit__(*exc)
+
+    @property
+    def _left(self) -> int:
+        return len(self.pending)
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            rows, self.pending = self.pending, {}
+            try:
+                await self.store.put(list(rows.values()))
+            except Exception as error:
+                self.pending = rows | self.pending
+                log.error("%r: %d rows wait: %s", self.store, len(rows), error, exc_info=known(error))
+                await asyncio.sleep(RETRY)
+                self._wake.set()
+            if not self.pending:
+                self._saved.set()
+
+
+def known(error: Exception) -> Exception | None:
+    """Give an error whose place matters: one that the store did not expect."""
+    return None if isinstance(error, JobsError) else error
