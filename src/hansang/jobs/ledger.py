@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from hansang.errors import JobsError
 from hansang.jobs.store import JobRow, JobStore
 
-RETRY = 1.0
-FINISH = 2.0
-
 log = logging.getLogger("hansang")
 
 
@@ -20,12 +17,15 @@ log = logging.getLogger("hansang")
 class Ledger:
     """Writes rows into a store while it is entered; who notes a row never waits.
 
-    All that is noted while a write is under way goes with the next one. A write that fails is tried again every second,
-    with what came meanwhile; who bounds the number of rows waits for `saved`. Left, it has `FINISH` seconds for the
-    rest, and logs how many rows stay unwritten.
+    All that is noted while a write is under way goes with the next one. A write that fails is tried again after `retry`
+    seconds, with what came meanwhile; who bounds the number of rows waits for `saved`. Left, it has `finish` seconds
+    for the rest, and logs how many rows stay unwritten.
     """
 
     store: JobStore
+    retry: float = 1.0
+    finish: float = 2.0
+    writing: dict[tuple[str, int], JobRow] = field(default_factory=dict)
     pending: dict[tuple[str, int], JobRow] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,30 +50,28 @@ class Ledger:
     async def __aexit__(self, *exc: object) -> None:
         if self.task is not None:
             try:
-                await asyncio.wait_for(self._saved.wait(), FINISH)
+                await asyncio.wait_for(self._saved.wait(), self.finish)
             except TimeoutError:
-                log.error("the states of %d rows are not in %r; they will be found as failed", self._left, self.store)
+                left = len(self.writing | self.pending)
+                log.error("the states of %d rows are not in %r; they will be found as failed", left, self.store)
             self.task.cancel()
             await asyncio.wait({self.task})
             self.task = None
         await self.store.__aexit__(*exc)
 
-    @property
-    def _left(self) -> int:
-        return len(self.pending)
-
     async def _work(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            rows, self.pending = self.pending, {}
+            self.writing, self.pending = self.pending, {}
             try:
-                await self.store.put(list(rows.values()))
+                await self.store.put(list(self.writing.values()))
             except Exception as error:
-                self.pending = rows | self.pending
-                log.error("%r: %d rows wait: %s", self.store, len(rows), error, exc_info=known(error))
-                await asyncio.sleep(RETRY)
+                self.pending = self.writing | self.pending
+                log.error("%r: %d rows wait: %s", self.store, len(self.writing), error, exc_info=known(error))
+                await asyncio.sleep(self.retry)
                 self._wake.set()
+            self.writing = {}
             if not self.pending:
                 self._saved.set()
 

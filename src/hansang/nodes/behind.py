@@ -63,6 +63,7 @@ class Behind:
     task: asyncio.Task[None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _hanging: int = 0
     _said: float = float("-inf")
     _step: Step = field(init=False)
 
@@ -145,12 +146,22 @@ class Behind:
     def _size(self) -> int:
         """Give the most rows of the next run: all that pay, few where each takes long; at first one, two, four."""
         cost = self.cost
+        if self._hanging:
+            return min(RUN_ROWS, self._hanging)
         most = min(RUN_ROWS, 1 << min(cost.calls, 7))
         if cost.per_row <= 0.0:
             return most
         pays = max(cost.worthwhile(RUN_ROWS), int((RUN_SECONDS - cost.per_call) / cost.per_row))
         in_time = int((self.timeout / 2.0 - cost.per_call) / cost.per_row)
         return max(1, min(most, pays, in_time))
+
+    def _learn(self, rows: int, late: int, seconds: float) -> None:
+        """Learn what a run costs; when not even one row has an answer in time, more are given up with each run."""
+        if late == rows and (rows == 1 or self._hanging):
+            self._hanging = 2 * rows
+        else:
+            self._hanging = 0
+            self.cost.observe(rows, seconds)
 
     async def _run(self, batch: Batch) -> None:
         """Send rows through the node until all have an outcome, or the time is over."""
@@ -168,8 +179,8 @@ class Behind:
             task = asyncio.create_task(attempt(self.node, batch, open_rows, send, self.name))
             await asyncio.wait({task}, timeout=self.timeout)
             seconds = time.monotonic() - started
-            self.cost.observe(batch.size, seconds)
             late = batch.take(sorted(open_rows))
+            self._learn(batch.size, late.size, seconds)
             open_rows.clear()
             if late.size:
                 error = DeadlineExceeded(f"{self.name} had no answer within {self.timeout:g} s")

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from hansang.codec import with_null
+from hansang.graph import walk
+from hansang.nodes.staged import Staged
 from hansang.service import Endpoint, Service
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ HEADERS = {
     "x-prediction-id": {"schema": {"type": "string", "format": "uuid"}, "description": "Names the prediction."},
     "x-model-version": {"schema": {"type": "string"}, "description": "The versions of the models that answered."},
 }
+LOCATION = {"schema": {"type": "string"}, "description": "Where the answer that comes later will be: /jobs/{id}."}
 
 
 def describe(app: FastAPI, service: Service) -> None:
@@ -118,15 +121,17 @@ def responses(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict
     failed = {"type": "object", "properties": {"error": {"$ref": REF.format(model="Problem")}}, "required": ["error"]}
     answers = {"oneOf": [answer, {"type": "array", "items": answer}]} if answer else {}
     mixed = {"type": "array", "items": {"anyOf": [answer, failed]}}
+    later = any(isinstance(node, Staged) for node in walk(endpoint.graph))
+    headers = {**HEADERS, "location": LOCATION} if later else HEADERS
     return {
         "200": {
             "description": "Predictions",
-            "headers": HEADERS,
+            "headers": headers,
             "content": {"application/json": {"schema": answers}},
         },
         "207": {
             "description": "Some rows of the array failed; each stands in its place as {error: Problem}",
-            "headers": HEADERS,
+            "headers": headers,
             "content": {"application/json": {"schema": mixed}},
         },
         **problem_responses(),
