@@ -318,7 +318,8 @@ class Halves(Dispatcher):
 
         even = [n for n, row in enumerate(batch.rows) if row % 2 == 0]
         odd = [n for n, row in enumerate(batch.rows) if row % 2]
-        return [Part(batch.take(even), at=even), Part(batch.take(odd), slow, odd)]
+        parts = [Part(batch.take(even), at=even), Part(batch.take(odd), slow, odd)]
+        return [part for part in parts if part.batch.size]
 
 
 @on_loop
