@@ -16,6 +16,7 @@ from hansang.errors import Problem
 from hansang.models.artifact import BARE
 from hansang.models.runtime import LOADERS
 from hansang.models.signature import SCALARS
+from hansang.record.read import connect
 from hansang.record.table import SCHEMA
 from hansang.server.run import log_config
 from hansang.service import Endpoint
@@ -115,6 +116,12 @@ def test_a_scrape_has_only_metrics_of_the_page(service: Service) -> None:
 
 def test_columns_of_the_record_in_the_page_are_those_of_its_schema() -> None:
     assert column("record.md", "Columns") == SCHEMA.names
+
+
+def test_columns_of_pairs_in_the_page_are_those_of_the_view(tmp_path: Path) -> None:
+    shown = set(column("record.md", "Pairs")) - {"live_…", "other_…"}
+    sides = {f"{side}_{name}" for side in ("live", "other") for name in column("record.md", "Pairs", 1)}
+    assert shown | sides == set(connect(tmp_path).table("pairs").columns)
 
 
 def test_statuses_in_the_page_are_those_of_the_error_tree() -> None:

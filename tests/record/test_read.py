@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from hansang.record import Recorder, read
 from hansang.record.parquet import convert
 from hansang.record.segment import finished_segments, list_segments
 from hansang.record.table import SCHEMA
-from tests.record.making import ROOT, TIME, MakeRows, ReadRows, writer_command
+from tests.record.making import ROOT, SHARED, TIME, MakeRows, ReadRows, writer_command
 
 
 def compact(folder: Path) -> None:
@@ -171,3 +172,26 @@ def test_a_folder_whose_name_needs_quoting_is_read(tmp_path: Path, make_rows: Ma
     recorder.roll()
     compact(folder)
     assert len(read_rows(folder)) == 2
+
+
+def test_pairs_set_every_other_answer_beside_the_live_one(
+    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows
+) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.write([make_rows(0, 3)])
+    shared = replace(SHARED, model="challenger", role="shadow")
+    half = {"shared": shared, "inputs": [b""] * 2, "numbers": [0, 0]}
+    recorder.write([make_rows(1, 2, **half, outputs=[b'{"y":1.5}', b""], statuses=[200, 500], errors=[None, "bad"])])
+    recorder.write([make_rows(7, 1, shared=shared, outputs=[b"1"])])
+    compact(tmp_path)
+    with read.connect(tmp_path) as database:
+        pairs = read.query(database, "SELECT * FROM pairs ORDER BY id").to_pylist()
+    assert [(pair["role"], pair["live_model"], pair["other_model"]) for pair in pairs] == [
+        ("shadow", "models:/bikes", "challenger")
+    ] * 2
+    assert [(pair["live_output_value"], pair["other_output_value"], pair["same"]) for pair in pairs] == [
+        (1.5, 1.5, True),
+        (2.5, None, False),
+    ]
+    assert [pair["input"] for pair in pairs] == ['{"x":1}', '{"x":2}']
+    assert [pair["other_error"] for pair in pairs] == [None, "bad"]

@@ -21,4 +21,4 @@ def check(x_key: Annotated[str, Header()] = "") -> None:
         raise HTTPException(401, "the key is wrong")
 
 
-service = Service("guarded", staged(double, double), input=Order, dependencies=[Depends(check)])
+service = Service("keyed", staged(double, double), input=Order, dependencies=[Depends(check)])
