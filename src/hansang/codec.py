@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ def finite(value: Any) -> bool:
     kind = type(value)
     if kind is float:
         return bool(value - value == 0.0)
-    if kind in PLAIN:
+    if kind in PLAIN or isinstance(value, Enum):  # a member is what the service declared, and knows itself
         return True
     items = value if kind is list else value.values() if kind is dict else getattr(value, "__dict__", {}).values()
     for item in items:
