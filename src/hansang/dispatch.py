@@ -212,11 +212,16 @@ async def run_limited(part: Part, at: Places, send: Send) -> None:
 
 
 async def side_by_side(ways: Sequence[Any]) -> None:
-    """Run coroutines at once; a lone one needs no task."""
-    if len(ways) == 1:
-        await ways[0]
-    elif ways:
-        await asyncio.gather(*ways)
+    """Run coroutines at once; the first one needs no task of its own."""
+    tasks = [asyncio.ensure_future(way) for way in ways[1:]]
+    try:
+        for way in (*ways[:1], *tasks):
+            await way
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def in_order(at: Places, size: int) -> bool:
