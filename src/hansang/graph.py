@@ -42,6 +42,12 @@ class Node:
         """
         return rebuilt(self, site.bind)
 
+    def check(self, schema: Any) -> None:
+        """Refuse, by a `SchemaError` when the service is built, rows of this schema; None is rows of any kind.
+
+        It is the endpoint's schema where rows reach the node as they came in, and None anywhere else.
+        """
+
     def __rshift__(self, other: Node | Callable[..., Any]) -> Chain:
         return chain(self, other)
 

@@ -19,6 +19,7 @@ from hansang.graph import Chain, Lifetime, Node, as_node, inside_out, walk
 from hansang.metrics import Metrics
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
+from hansang.nodes.reach import reach
 from hansang.settings import Settings, load_settings
 from hansang.site import Site
 from hansang.switches import Switches
@@ -128,6 +129,8 @@ class Endpoint:
             signature = last.loaded.runtime.signature
             if signature is not None and signature.outputs:
                 self._resolved["prediction"] = output_schema(signature)
+        for node, at_start in reach(self.graph):
+            node.check(self.row if at_start and not is_function(self.input) else None)
         self._resolved["example"] = self._find_example(first)
 
     def sample(self) -> Any:
