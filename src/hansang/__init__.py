@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from hansang.nodes.fallback import fallback as fallback
     from hansang.nodes.parallel import parallel as parallel
     from hansang.nodes.shadow import shadow as shadow
+    from hansang.nodes.split import split as split
     from hansang.nodes.staged import staged as staged
+    from hansang.nodes.switch import switch as switch
     from hansang.service import Service as Service
 
 __version__ = "0.1.0"
@@ -42,7 +44,9 @@ _PLACES = {
     "node": "hansang.graph",
     "parallel": "hansang.nodes.parallel",
     "shadow": "hansang.nodes.shadow",
+    "split": "hansang.nodes.split",
     "staged": "hansang.nodes.staged",
+    "switch": "hansang.nodes.switch",
 }
 
 __all__ = [*sorted(_PLACES), "__version__"]  # noqa: PLE0604

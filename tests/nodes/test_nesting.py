@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansang import Batch, Call, Model, Node, chain, fallback, node, parallel
+from hansang import Batch, Call, Model, Node, chain, fallback, node, parallel, split, switch
 from hansang.call import Step
 from hansang.dispatch import Places, flow
 from hansang.errors import InvalidRow
@@ -43,6 +43,14 @@ SOME = st.frozensets(st.integers(0, 6), max_size=3)
 LEAVES = st.tuples(st.integers(0, 9), SOME, SOME, st.booleans()).map(lambda facts: leaf(*facts))
 
 
+def size(row: Any) -> int:
+    """Choose by size; a row of the size 2 has no branch, and one of the size 3 cannot be asked."""
+    found = len(str(row)) % 4
+    if found == 3:
+        raise ValueError(f"three of {row}")
+    return found
+
+
 def several(nodes: list[Node], quorum: int, combine: Any) -> Node:
     named: dict[str, Any] = {f"m{n}": each for n, each in enumerate(nodes)}
     return parallel(**named, quorum=min(quorum, len(nodes)), combine=combine)
@@ -55,6 +63,9 @@ def graphs() -> st.SearchStrategy[Node]:
             st.lists(inner, min_size=2, max_size=3).map(lambda nodes: chain(*nodes))
             | st.lists(inner, min_size=2, max_size=3).map(lambda nodes: fallback(*nodes, breaker=None))
             | inner.map(lambda each: fallback(each, "constant", breaker=None, timeout=60.0))
+            | st.tuples(inner, inner).map(lambda pair: split({"a": (pair[0], 2), "b": (pair[1], 1)}, by=str))
+            | st.tuples(inner, inner).map(lambda pair: switch(size, {0: pair[0], 1: pair[1]}))
+            | st.tuples(inner, inner).map(lambda pair: switch({"n > 1": pair[0]}, default=pair[1]))
             | st.builds(
                 several, st.lists(inner, min_size=1, max_size=3), st.integers(1, 3), st.sampled_from([None, "vote"])
             )

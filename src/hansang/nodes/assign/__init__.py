@@ -1,0 +1,1 @@
+"""How a split assigns rows to its sides: keys, hashes, weights."""
