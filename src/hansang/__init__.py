@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hansang.models.model import Model as Model
     from hansang.nodes.fallback import fallback as fallback
     from hansang.nodes.parallel import parallel as parallel
+    from hansang.nodes.remote import remote as remote
     from hansang.nodes.shadow import shadow as shadow
     from hansang.nodes.split import split as split
     from hansang.nodes.staged import staged as staged
@@ -43,6 +44,7 @@ _PLACES = {
     "fallback": "hansang.nodes.fallback",
     "node": "hansang.graph",
     "parallel": "hansang.nodes.parallel",
+    "remote": "hansang.nodes.remote",
     "shadow": "hansang.nodes.shadow",
     "split": "hansang.nodes.split",
     "staged": "hansang.nodes.staged",

@@ -98,6 +98,11 @@ class Batch:
         return self._columns
 
     @property
+    def made(self) -> bool:
+        """Whether a function makes the rows of columns: they are not just dicts."""
+        return self._make is not None
+
+    @property
     def calls(self) -> list[Call]:
         """One `Call` a row."""
         if self._calls is None:

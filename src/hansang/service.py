@@ -20,6 +20,8 @@ from hansang.metrics import Metrics
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
 from hansang.nodes.reach import reach
+from hansang.nodes.remote import remote
+from hansang.places import find, placed
 from hansang.settings import Settings, load_settings
 from hansang.site import Site
 from hansang.switches import Switches
@@ -77,9 +79,19 @@ class Endpoint:
         graph: Node = self._resolved.get("bound", self.graph)
         return graph
 
+    @property
+    def placed(self) -> Node:
+        """The graph as it is on this machine: nodes that run elsewhere are replaced by remote ones, once loaded."""
+        graph: Node = self._resolved.get("placed", self.graph)
+        return graph
+
+    def place(self, elsewhere: Mapping[int, Node]) -> None:
+        """Replace nodes, by their identity, by what stands for them here."""
+        self._resolved["placed"] = placed(self.graph, elsewhere)
+
     def bind(self, site: Site) -> Node:
         """Bind the graph to where it runs, until the service ends."""
-        graph = site.graph(self.graph)
+        graph = site.graph(self.placed)
         self._resolved["bound"] = graph
         return graph
 
@@ -89,8 +101,8 @@ class Endpoint:
 
     @property
     def models(self) -> list[Model]:
-        """The models of the graph, outermost first."""
-        return [node for node in walk(self.graph) if isinstance(node, Model)]
+        """The models of the graph that are in this process, outermost first."""
+        return [node for node in walk(self.placed) if isinstance(node, Model)]
 
     @property
     def answering(self) -> list[Model]:
@@ -117,10 +129,11 @@ class Endpoint:
 
         Raises `SchemaError` when a schema is missing, or when a model needs fields that the rows do not have.
         """
-        first, last = edge(self.graph, 0), edge(self.graph, -1)
+        first, last = edge(self.placed, 0), edge(self.placed, -1)
         if self.input is None:
             if first is None:
-                raise SchemaError(f"endpoint {self.path} needs input=: its graph does not start with a model")
+                here = " in this process" if edge(self.graph, 0) is not None else ""
+                raise SchemaError(f"endpoint {self.path} needs input=: its graph does not start with a model{here}")
             artifact = first.loaded.artifact
             self._resolved["row"] = input_schema(first.loaded.runtime.signature, artifact.example if artifact else None)
         elif first is not None and not self.declared:
@@ -185,6 +198,7 @@ class Service:
         self.endpoints: list[Endpoint] = []
         self.metrics = Metrics()
         self.switches: Switches | None = None
+        self.whole: Service = self  # the service whose node this one serves, where it serves one alone
         self._loaded = False
         if graph is not None:
             self.endpoint(path, graph, **route)
@@ -247,6 +261,9 @@ class Service:
         settings = settings or load_settings(Settings)
         _ = self.settings
         self.switches = Switches(settings.switches)
+        elsewhere = self._elsewhere(settings)
+        for endpoint in self.endpoints:
+            endpoint.place(elsewhere)
         try:
             for model in self.models:
                 model.load(settings, self.metrics)
@@ -256,6 +273,17 @@ class Service:
             self.unload()
             raise
         self._loaded = True
+
+    def _elsewhere(self, settings: Settings) -> dict[int, Node]:
+        """Make remote nodes of those that the settings put elsewhere; `UsageError` for a name that is not clear."""
+        graphs = {endpoint.path: endpoint.graph for endpoint in self.whole.endpoints}
+        elsewhere: dict[int, Node] = {
+            id(find(graphs, name)): remote(place.address(name), name=name, timeout=place.timeout)
+            for name, place in settings.nodes.items()
+        }
+        if settings.node is not None:
+            elsewhere.pop(id(find(graphs, settings.node)), None)  # that is this process
+        return elsewhere
 
     def unload(self) -> None:
         """Let go of the models."""

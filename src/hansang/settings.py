@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -19,6 +20,38 @@ from pydantic_settings import (
 from hansang.errors import SettingsError
 
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
+
+
+class Place(BaseModel):
+    """Where a node runs: at a `url`, or in a process that `hansang up` starts on this machine at a `port`.
+
+    `timeout` is the longest wait for it, in seconds. Only a process that `hansang up` starts has `workers`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    host: str = "127.0.0.1"
+    workers: int = Field(default=1, ge=1, le=256)
+    timeout: float = Field(default=30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> Place:
+        if (self.url is None) == (self.port is None):
+            raise ValueError("give url, where the node runs already, or port, where `hansang up` starts it")
+        return self
+
+    def address(self, name: str) -> str:
+        """Give the URL of the node."""
+        if self.url is not None:
+            return (
+                self.url
+                if urlsplit(self.url).path.strip("/")
+                else f"{self.url.rstrip('/')}/nodes/{quote(name, safe='')}"
+            )
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/nodes/{quote(name, safe='')}"
 
 
 class Settings(BaseSettings):
@@ -40,6 +73,10 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes.")
+    node: str | None = Field(default=None, description="The node to serve alone, at /nodes/NAME, for other processes.")
+    nodes: dict[str, Place] = Field(
+        default={}, description="Nodes that run in other processes, by name; a table of hansang.toml."
+    )
     registry: str | None = Field(
         default=None, description="MLflow registry; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,8 +29,7 @@ class Record(Protocol):
 class Site:
     """One endpoint of a running service, as its nodes see it.
 
-    `record` keeps answers that were not sent. `places` says which nodes run elsewhere, by their label. `switches` says
-    which names an operator has switched off. `encode` writes a prediction as the endpoint's answer would be, `jobs`
+    `record` keeps answers that were not sent. `switches` says which names an operator has switched off. `encode` writes a prediction as the endpoint's answer would be, `jobs`
     gives the store for what is answered later; both are the server's. Within `in_background` nothing may hold up the
     event loop. A node that stands in a graph twice is bound once.
     """
@@ -39,7 +38,6 @@ class Site:
     endpoint: str = ""
     metrics: Metrics = field(default_factory=Metrics)
     record: Record | None = None
-    places: Mapping[str, str] = field(default_factory=dict)
     background: bool = False
     switches: Switches | None = None
     encode: Callable[[Any], bytes] = encode_any

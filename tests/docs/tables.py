@@ -18,7 +18,7 @@ from tests.docs.pages import DOCS
 def settings_table() -> str:
     lines = ["| variable | default | values | what it does |", "|---|---|---|---|"]
     for name, info in Settings.model_fields.items():
-        default = "" if info.default in (None, ()) else f"`{shown(info.default)}`"
+        default = "" if info.default in (None, (), {}) else f"`{shown(info.default)}`"
         lines.append(f"| `HANSANG_{name.upper()}` | {default} | {kind(info.annotation)} | {info.description} |")
     return "\n".join(lines)
 
@@ -40,6 +40,7 @@ def kind(annotation: Any) -> str:
         str: "text",
         Path: "path",
         tuple: "list",
+        dict: "table",
     }
     return words[origin or annotation]
 

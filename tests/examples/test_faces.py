@@ -12,6 +12,8 @@ from matplotlib import cbook
 from PIL import Image
 
 from tests.examples.serving import HANSANG, ROOT, run, served
+from tests.served.running import until
+from tests.served.test_up import same, up
 
 SERVICE = ROOT / "examples" / "faces" / "service.py"
 SAMPLES = Path(skimage.__file__).parent / "data"
@@ -93,3 +95,18 @@ def test_a_folder_of_photos_is_scored_and_one_without_a_face_stops_nothing(tmp_p
     scored = pq.read_table(tmp_path / "faces.parquet")
     assert scored["age"].to_pylist() == [33, None, 80]
     assert scored["error"].to_pylist() == [None, "422: no face looks at the camera in this photo", None]
+
+
+def test_the_face_service_as_four_processes_gives_the_same_bytes_and_does_without_a_head(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    photos = (ASTRONAUT.read_bytes(), hopper(), CAT.read_bytes(), b"no picture")
+    expected = [same(upload(client, photo)) for photo in photos]
+    with up(SERVICE, tmp_path, ["crop", "age", "gender"]) as service:
+        assert len(service.pids("serve")) == 4
+        assert [same(upload(service.client, photo)) for photo in photos] == expected
+        service.kill("--node gender")
+        partial = upload(service.client, photos[0])
+        assert (partial.status_code, partial.headers["x-variant"]) == (200, "partial")
+        assert (partial.json()["age"], partial.json()["gender"]) == (33, None)
+        until(lambda: same(upload(service.client, photos[0])) == expected[0], patience=60)

@@ -14,11 +14,12 @@ from tests.shape.tree import PROJECT, Function, Module, modules
 # Imports go to the same room or to one further down. The ground floor is one row: its files may import each other.
 FLOORS = (
     {"cli"},
+    {"up"},
     {"server", "scoring", "doctor"},
-    {"target"},
+    {"target", "alone"},
     {"service"},
     {"nodes"},
-    {"models", "record", "jobs"},
+    {"models", "record", "jobs", "peers"},
     {
         *(
             "batch",
@@ -32,6 +33,7 @@ FLOORS = (
             "lanes",
             "metrics",
             "owner",
+            "places",
             "settings",
             "site",
             "switches",

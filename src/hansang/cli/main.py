@@ -12,6 +12,7 @@ from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve
 from hansang.cli.switch import app as switch
+from hansang.cli.up import up
 from hansang.errors import HansangError, UsageError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(serve)
+app.command()(up)
 app.command()(score)
 app.command()(doctor)
 app.add_typer(records, name="records")

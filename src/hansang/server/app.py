@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from hansang.alone import NodeEndpoint
 from hansang.call import Call
 from hansang.codec import message
 from hansang.errors import BadRequest, CallerLeft, InvalidRow, Problem, Unavailable, problem, title
@@ -23,6 +24,7 @@ from hansang.server.ask import PROBLEM, Ask, Marks, problem_fields
 from hansang.server.head import LONGEST_ID, read_id
 from hansang.server.ids import new_ids
 from hansang.server.jobs import add_jobs
+from hansang.server.nodes import add_node
 from hansang.server.openapi import describe
 from hansang.server.operations import add_operations
 from hansang.server.request import as_dependency, read_rows
@@ -87,7 +89,7 @@ def make_app(service: Service) -> FastAPI:
         openapi_tags=[{"name": "predictions"}, {"name": "operations"}],
     )
     for endpoint in service.endpoints:
-        add_prediction(app, endpoint)
+        add_node(app, endpoint) if isinstance(endpoint, NodeEndpoint) else add_prediction(app, endpoint)
     add_handlers(app)
     add_operations(app, service)
     add_jobs(app, service)

@@ -115,7 +115,7 @@ def read_head(turn: Turn, fields: Fields, keep_alive: bool) -> Head:
     """Read the fields that matter to a prediction."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
     patience, request_id = turn.endpoint.deadline, None
-    fault = media_fault(headers)
+    fault = media_fault(headers, turn.media)
     try:
         request_id = read_id(headers)
         if "x-deadline-ms" in headers:
@@ -126,9 +126,11 @@ def read_head(turn: Turn, fields: Fields, keep_alive: bool) -> Head:
     return Head(turn, length, keep_alive, request_id, patience, MappingProxyType(headers), fault, trace(headers))
 
 
-def media_fault(headers: Mapping[str, str]) -> Problem | None:
-    """Refuse a body that is not JSON in UTF-8; one without a content type is taken for that."""
+def media_fault(headers: Mapping[str, str], only: str = "") -> Problem | None:
+    """Refuse a body that is not JSON in UTF-8, or of the `only` type; one without a content type is taken for JSON."""
     media = headers.get("content-type", "application/json").lower()
+    if only:
+        return None if media == only else UnsupportedMedia(f"this content type is not read here; send {only}")
     kind, _, parameters = media.partition(";")
     kind, charset = kind.strip(), parameters.strip().removeprefix("charset=").strip('"')
     if not (kind == "application/json" or kind.endswith("+json")) or charset not in ("", "utf-8", "utf8"):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hansang.batch import Batch
 from hansang.call import Call
 from hansang.errors import Problem
-from hansang.graph import settle
+from hansang.graph import settle, walk
+from hansang.nodes.remote import Remote
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
@@ -27,7 +28,9 @@ class Readiness:
     """Answers `/readyz`: predicts every endpoint's example row, at most once a second.
 
     Not ready while starting or draining, when a model call has been running for longer than `stuck_after`, when a
-    prediction fails or takes longer than two seconds, and when the record must not lose rows but cannot be written.
+    prediction fails or takes longer than two seconds, when the record must not lose rows but cannot be written, and
+    while a node in another process has never answered. One that does not answer any more is told, and the predictions
+    say whether the service can do without it.
     """
 
     def __init__(self, serving: Serving) -> None:
@@ -54,6 +57,9 @@ class Readiness:
         for loaded in {model.loaded.batcher: model.loaded for each in endpoints for model in each.answering}.values():
             if loaded.batcher.stuck(self.serving.settings.stuck_after):
                 checks[f"model {loaded.name}"] = "a call has been running for too long"
+        nodes = [node for turn in self.serving.turns.values() for node in walk(turn.graph) if isinstance(node, Remote)]
+        said = await asyncio.gather(*[node.far.check() for node in nodes])
+        checks |= {f"node {node.name}": text for node, text in zip(nodes, said, strict=True)}
         for path, turn in self.serving.turns.items():
             if not any(f"model {model.loaded.name}" in checks for model in turn.endpoint.answering):
                 checks[f"endpoint {path}"] = await predict_example(turn)

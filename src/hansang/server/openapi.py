@@ -73,9 +73,10 @@ def describe(app: FastAPI, service: Service) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = PROBLEM_SCHEMA
         for endpoint in service.endpoints:
-            turn, path = serving.turns.get(endpoint.path), document["paths"].setdefault(endpoint.path, {})
-            if turn is None:
+            turn = serving.turns.get(endpoint.path)
+            if turn is None or turn.media:  # a node's bodies are not JSON
                 continue
+            path = document["paths"].setdefault(endpoint.path, {})
             if not endpoint.declared:
                 theirs = path.get("post", {})
                 path["post"] = ours = operation(endpoint, turn.codec, schemas)

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from hansang import __version__
 from hansang.codec import with_null
+from hansang.graph import walk
+from hansang.nodes.remote import Remote
 from hansang.server.health import Readiness
 from hansang.server.serving import Serving, serving_of
 from hansang.service import Service
@@ -98,5 +100,8 @@ def metadata_of(service: Service) -> dict[str, Any]:
         "owner": service.owner,
         "hansang": __version__,
         "models": models,
+        "nodes": {
+            node.name: node.url for e in service.endpoints for node in walk(e.placed) if isinstance(node, Remote)
+        },
         "endpoints": endpoints,
     }

@@ -32,6 +32,7 @@ from hansang.server.ask import NO_MARKS, PROBLEM
 from hansang.server.exchange import EncodedLines, Exchange, Other
 from hansang.server.head import REMEMBERED_SIZE, Head, Heads, declared_length, fault_of, header_size, read_head
 from hansang.server.ids import new_ids
+from hansang.server.nodes import NodeTurn
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
@@ -308,6 +309,11 @@ class PredictProtocol(HttpToolsProtocol):
         """Read the rows and send them on; whatever is wrong is answered at once."""
         self.asked = True
         turn = head.turn
+        if isinstance(turn, NodeTurn):
+            batch = Exchange(self, head, [], [], True, None)
+            self.expect(batch)
+            turn.take(batch, body, head.fault)
+            return
         fault: Problem | None = None
         try:
             if head.fault is not None:
@@ -330,15 +336,19 @@ class PredictProtocol(HttpToolsProtocol):
         deadline = self.since + head.patience if head.patience is not None else None
         calls = [Call("", n, deadline, head.headers, None, head.request_id, tags=head.tags) for n in range(len(rows))]
         exchange = Exchange(self, head, rows, calls, many, raw)
-        self.outgoing.append(exchange)
-        if not head.keep_alive:
-            self.closing = True
+        self.expect(exchange)
         if fault is None:
             turn.add(exchange)
         else:
             if self.serving.state == "draining":
                 self.closing, exchange.keep_alive = True, False
             turn.reject(exchange, fault)
+
+    def expect(self, exchange: Exchange) -> None:
+        """Owe an answer; read no more while too many are owed."""
+        self.outgoing.append(exchange)
+        if not exchange.keep_alive:
+            self.closing = True
         if len(self.outgoing) > PIPELINED:
             self.flow.pause_reading()
 

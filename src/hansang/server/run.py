@@ -7,6 +7,7 @@ import gc
 import logging
 import logging.config
 import math
+import os
 import signal
 import socket
 import sys
@@ -17,9 +18,11 @@ from typing import Any
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 
+from hansang.alone import alone
 from hansang.errors import HansangError, UsageError
 from hansang.server.exchange import EncodedLines
 from hansang.server.head import Heads
+from hansang.server.parent import orphaned
 from hansang.server.protocol import PredictProtocol
 from hansang.server.serving import Serving
 from hansang.server.workers import Workers
@@ -145,7 +148,13 @@ def serve(target: str, settings: Settings, say: Callable[[str], None] = print) -
     listener = bind(settings)
     if settings.workers > 1:
         return Workers(target, settings, listener).run()
-    return serve_here(target, settings, listener, lambda service: announce(service, settings, started, say))
+    return serve_here(target, settings, listener, lambda service: announce(service, settings, started, say), end_orphan)
+
+
+def end_orphan() -> None:
+    """End when the process that started this one has ended without a word."""
+    if orphaned():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def serve_here(
@@ -157,6 +166,8 @@ def serve_here(
 ) -> int:
     """Serve in this process, on a socket that is bound."""
     service = load_target(target)
+    if settings.node is not None:
+        service = alone(service, settings.node)
     service.app.state.settings = settings
     service.load(settings)
     config = Config(service, settings)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hansang.alone import NodeEndpoint
 from hansang.codec import Codec
 from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
 from hansang.graph import walk
@@ -20,6 +21,7 @@ from hansang.jobs.store import JobStore
 from hansang.metrics import Metrics
 from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
+from hansang.server.nodes import NodeTurn
 from hansang.server.recording import Recording
 from hansang.server.turn import Turn
 from hansang.service import Endpoint, Service
@@ -66,7 +68,8 @@ class Serving:
         ):
             for endpoint in self.service.endpoints:
                 codec = codecs[endpoint.path]
-                turn = self.turns[endpoint.path] = Turn(self, endpoint, codec)
+                kind = NodeTurn if isinstance(endpoint, NodeEndpoint) else Turn
+                turn = self.turns[endpoint.path] = kind(self, endpoint, codec)
                 if not endpoint.declared and not endpoint.dependencies and not codec.uploads:
                     self.fast[endpoint.path.encode()] = turn
                 self.later += [node for node in walk(endpoint.bound) if isinstance(node, Staged)]

@@ -38,11 +38,18 @@ if TYPE_CHECKING:
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
+LENIENT = "handling=lenient"  # RFC 7240: the caller wants an outcome for each row, even when all of them failed
+
 log = logging.getLogger("hansang")
 
 
 class Turn:
-    """Collects the asks of one endpoint until the loop comes round, and sends them through the graph together."""
+    """Collects the asks of one endpoint until the loop comes round, and sends them through the graph together.
+
+    `media` is the only type of body that it takes; JSON when it is empty.
+    """
+
+    media = ""
 
     def __init__(self, serving: Serving, endpoint: Endpoint, codec: Codec) -> None:
         self.serving = serving
@@ -271,7 +278,7 @@ class Turn:
         request_id = ask.calls[0].request_id or ask.id
         for row, error in faults.items():
             self._log(request_id, row, error)
-        if ask.many and len(faults) < len(ask.rows):
+        if ask.many and (len(faults) < len(ask.rows) or LENIENT in ask.calls[0].headers.get("prefer", "")):
             for row, error in faults.items():
                 bodies[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
             ask.deliver(207 if faults else 200, JSON, b"[" + b",".join(bodies) + b"]", marks, None)

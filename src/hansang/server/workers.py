@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hansang.errors import HansangError, UsageError
+from hansang.server.parent import orphaned
 from hansang.server.serving import METRICS_FOLDER
 from hansang.settings import Settings
 
@@ -72,7 +73,7 @@ class Workers:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _loop(self) -> int:
-        while not self.stopping:
+        while not self.stopping and not orphaned():
             now = time.monotonic()
             for worker in self.workers:
                 if worker.process is None and now >= worker.due:

@@ -1,0 +1,41 @@
+"""One node of a service, served alone: `hansang serve service.py --node NAME`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from hansang.models.model import Model
+from hansang.places import find
+from hansang.service import Endpoint, Service, edge
+
+
+@dataclass(frozen=True, eq=False)
+class NodeEndpoint(Endpoint):
+    """The route of a node; the process that asks has checked the rows by the schema of its endpoint."""
+
+    def resolve(self) -> None:
+        """Find an example row for the readiness check: the first model's own, where the node starts with one."""
+        first = edge(self.placed, 0)
+        if isinstance(first, Model) and first.loaded.artifact is not None:
+            self._resolved["example"] = next(iter(first.loaded.artifact.example or []), None)
+
+
+def alone(service: Service, name: str) -> Service:
+    """Give a service that serves one node of another, with its resources and settings.
+
+    Raises `UsageError` when no node, or more than one, has this name.
+    """
+    node = find({endpoint.path: endpoint.graph for endpoint in service.endpoints}, name)
+    only = Service(
+        service.name,
+        owner=service.owner,
+        version=service.version,
+        resources=service.resources,
+        settings=service.settings_class,
+    )
+    only.whole = service
+    only.description = f"The node {name} of {service.name}."
+    only.endpoints.append(NodeEndpoint(f"/nodes/{quote(name, safe='')}", node, name, input=dict[str, Any]))
+    return only
