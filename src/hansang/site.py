@@ -29,9 +29,10 @@ class Record(Protocol):
 class Site:
     """One endpoint of a running service, as its nodes see it.
 
-    `record` keeps answers that were not sent. `switches` says which names an operator has switched off. `encode` writes a prediction as the endpoint's answer would be, `jobs`
-    gives the store for what is answered later; both are the server's. Within `in_background` nothing may hold up the
-    event loop. A node that stands in a graph twice is bound once.
+    `record` keeps answers that were not sent. `switches` says which names an operator has switched off. `encode` writes
+    a prediction as the endpoint's answer would be, `jobs` gives the store for what is answered later; both are the
+    server's. Within `in_background` nothing may hold up the event loop. A node that stands in a graph twice is bound
+    once.
     """
 
     service: str = ""
