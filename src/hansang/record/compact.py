@@ -1,13 +1,9 @@
-"""The compactor: a process beside the server that turns finished segments into Parquet files.
+"""The compactor: a process of low priority that turns finished segments into Parquet files.
 
     python -m hansang.record.compact DIR
 
 One works per record; it is woken through a FIFO by every writer that closes a segment, sleeps without a timer when
 nothing is due, and ends when its standard input does, after a last look. It can be killed at any moment.
-
-It converts in a thread that only takes what the service leaves of the cores. A core that is busy leaves almost
-nothing, so a segment that has waited too long is converted at the service's own priority: the spool stays bounded.
-It takes two threads because Linux lets nobody without privileges give a lowered priority back.
 """
 
 from __future__ import annotations
@@ -18,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +23,7 @@ from hansang.record.frame import Damage
 from hansang.record.record import WAKE, nudge
 from hansang.record.segment import finished_segments, is_abandoned, list_segments, lock, segment_writer
 
-LOWEST = 19
-LATE = 30.0  # seconds after which a finished segment is as urgent as the service
+NICE = 10  # a tenth of what the server gets of a core they share: more than its rows need, so the spool is bounded
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0  # seconds
 PATIENCE = 2.0  # seconds that a dying process may take to let go of a lock
 PAUSE = 0.02
@@ -37,15 +31,10 @@ PAUSE = 0.02
 
 @dataclass(slots=True)
 class Compactor:
-    """Works on the finished segments of one record; `retry` is the time to the next attempt when some failed.
-
-    `calm` runs what is not urgent, `since` is when this compactor began: before that nothing waited for it.
-    """
+    """Works on the finished segments of one record; `retry` is the time to the next attempt when some failed."""
 
     folder: Path
     retry: float | None = None
-    calm: Executor | None = None
-    since: float = field(default_factory=time.time)
     said: set[tuple[str, str]] = field(default_factory=set)
 
     def work(self) -> None:
@@ -69,17 +58,11 @@ class Compactor:
             self.retry = None
 
     def convert(self, segment: Path) -> None:
-        """Turn one segment into Parquet, calmly while there is time."""
-        if self.calm is None or self.is_late(segment):
-            damage = to_parquet(segment, self.folder)
-        else:
-            damage = self.calm.submit(to_parquet, segment, self.folder).result()
+        """Turn one segment into Parquet; pyarrow is imported with the first one."""
+        convert: Callable[[Path, Path], Damage] = require("hansang.record.parquet", "").convert
+        damage = convert(segment, self.folder)
         if damage.rows:
             self.say(segment, f"is damaged: at least {damage.rows} rows are lost; it is kept under corrupt/")
-
-    def is_late(self, segment: Path) -> bool:
-        """Say whether a segment has waited too long for a calm moment."""
-        return time.time() - max(segment.stat().st_mtime, self.since) > LATE
 
     def say(self, segment: Path, text: str) -> None:
         """Tell the operator, once."""
@@ -92,7 +75,7 @@ class Compactor:
         """Work whenever somebody wakes us, until standard input ends."""
         for leftover in self.folder.glob("predictions/*/.*.tmp"):
             leftover.unlink(missing_ok=True)
-        with listening(self.folder) as wake, ThreadPoolExecutor(1, initializer=step_back) as self.calm:
+        with listening(self.folder) as wake:
             while True:
                 self.work()
                 ready, _, _ = select.select([0, wake], [], [], self.retry)
@@ -100,26 +83,8 @@ class Compactor:
                     os.read(wake, 4096)
                 if 0 in ready and not os.read(0, 4096):
                     break
-        self.calm = None  # the service is gone: nobody is held up, and the next start may wait for us
         let_go(self.folder, owner)
         self.work()
-
-
-def to_parquet(segment: Path, folder: Path) -> Damage:
-    """Convert one segment; pyarrow is imported with the first one."""
-    convert: Callable[[Path, Path], Damage] = require("hansang.record.parquet", "").convert
-    return convert(segment, folder)
-
-
-def step_back() -> None:
-    """Let this thread run only where a core has nothing better to do.
-
-    `nice` alone is not enough: a thread that has begun its time slice keeps the core for some 3 ms though the server
-    woke up, and a service that answers in less is held up by all of it. An idle one gives way at once.
-    """
-    with suppress(OSError):  # a sandbox may forbid either
-        os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 @contextmanager
@@ -161,6 +126,18 @@ def take_place(folder: Path) -> int | None:
     return descriptor
 
 
+def step_back() -> None:
+    """Leave the cores to the service; see `start_compactor` for what makes `nice` count.
+
+    A batch process does not take a core from the service when it wakes up. Being idle (SCHED_IDLE) would make it give
+    way faster still, but then it may find no core for minutes, also at the end, when the server waits for it, and
+    Linux lets nobody without privileges give that back.
+    """
+    os.nice(NICE)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def main(arguments: list[str]) -> int:
     """Run the compactor of the record that is named on the command line."""
     if len(arguments) != 1:
@@ -168,6 +145,7 @@ def main(arguments: list[str]) -> int:
         return 2
     owner = os.getppid()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # in the terminal's background it may still say what went wrong
+    step_back()
     folder = Path(arguments[0])
     place = take_place(folder)
     if place is not None:
