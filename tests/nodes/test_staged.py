@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
-from hansang import Batch, Call, Problem, UsageError, node, staged
+from hansang import Batch, Call, Problem, UsageError, node, shadow, staged
 from hansang.errors import JobsError
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobRow, MemoryStore
@@ -191,6 +191,17 @@ async def test_two_services_share_a_store_of_their_own(tmp_path: Path) -> None:
             await record.has(2)
             await saved(other)
         assert await states(one, "0", "1") == ["done", "done"]
+
+
+@on_loop
+async def test_a_staged_candidate_gives_its_shadow_the_quick_answer_and_makes_no_job() -> None:
+    record, gate = Record(), asyncio.Event()
+    async with running(shadow(quick, staged(quick, held(gate))), Site(record=record)) as graph:
+        batch = batch_of(1)
+        assert (await graph(batch)).rows == [2]
+        (kept,) = await record.has(1)
+        assert (kept.role, kept.outcome) == ("shadow", 2)
+        assert [step.job for step in kept.call.trail] == [False]
 
 
 def test_wrong_settings_are_told_when_it_is_built() -> None:

@@ -16,14 +16,13 @@ from typing import Any
 from pydantic_core import to_json
 
 from hansang.errors import JobsError, Unavailable, UsageError, problem
-from hansang.jobs.store import OPEN, JobRow
+from hansang.jobs.store import OPEN, SWEEP, JobRow
 from hansang.lanes import Lane
 
 log = logging.getLogger("hansang")
 
 VERSION = 1
 PATIENCE = 10.0  # seconds to wait while another process writes
-SWEEP = 60.0
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS job_rows (
         id TEXT NOT NULL, row INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL, expires REAL NOT NULL,

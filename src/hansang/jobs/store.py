@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 State = Literal["queued", "running", "done", "failed"]
 
+SWEEP = 60.0  # seconds between looks for rows that have expired
 OPEN: tuple[State, ...] = ("queued", "running")
 
 
@@ -51,12 +52,16 @@ class MemoryStore:
 
     clock: Callable[[], float] = time.time
     rows: dict[str, dict[int, JobRow]] = field(default_factory=dict)
+    swept: float = float("-inf")
 
     async def put(self, rows: Sequence[JobRow]) -> None:
         """Write rows, and forget those whose time is over."""
         for row in rows:
             self.rows.setdefault(row.id, {})[row.row] = row
         now = self.clock()
+        if now - self.swept < SWEEP:
+            return
+        self.swept = now
         for id in [id for id, known in self.rows.items() if all(row.expires <= now for row in known.values())]:
             del self.rows[id]
 

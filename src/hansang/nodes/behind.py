@@ -41,7 +41,8 @@ class Behind:
 
     One run at a time: of as many rows as pay, and few where each takes long. A run that takes longer than `timeout`
     seconds is given up, its rows are late, and nothing else starts before it has ended; so a node that hangs holds one
-    run and a full queue, and no more. Left, it takes no more rows and has `FINISH` seconds for those it has.
+    run and a full queue, and no more. Left, it takes no more rows and has `FINISH` seconds for those it has, none
+    when it hangs.
 
     `settled` hears of rows with their outcomes and the seconds they took, `begun` of rows that go to the node,
     `dropped` of those that were taken and have no outcome when it ends; `saved` is awaited between runs. `counts` are
@@ -107,26 +108,25 @@ class Behind:
         if task is None:
             return
         try:
-            await asyncio.wait_for(self._idle.wait(), FINISH)
+            await asyncio.wait_for(self._idle.wait(), 0.0 if self._hanging else FINISH)
         except TimeoutError:
             log.warning("%s: %d rows had no outcome at the end", self.name, self.rows)
         task.cancel()
         await asyncio.wait({task}, timeout=1.0)
-        while self.queue:
-            self._drop(self.queue.popleft())
+        self._drop_queue()
 
     async def _work(self) -> None:
         while True:
             while not self.queue:
                 self._wake.clear()
                 await self._wake.wait()
-            batch = self._next()
             try:
-                await self._run(batch)
+                await self._run(self._next())
             except Exception as error:
                 self._say("this is a bug of hansang", error)
+                self._drop_queue()  # so that whatever is wrong does not go round for ever
             finally:
-                self.rows -= batch.size
+                self.rows = sum([part.size for part in self.queue])
                 if not self.rows:
                     self._idle.set()
 
@@ -141,7 +141,7 @@ class Behind:
                 part = part.slice(0, room)
             parts.append(part)
             room -= part.size
-        return Batch.concat(parts)
+        return Batch.concat(parts)  # all have calls, so any rows can be joined
 
     def _size(self) -> int:
         """Give the most rows of the next run: all that pay, few where each takes long; at first one, two, four."""
@@ -149,7 +149,7 @@ class Behind:
         if self._hanging:
             return min(RUN_ROWS, self._hanging)
         most = min(RUN_ROWS, 1 << min(cost.calls, 7))
-        if cost.per_row <= 0.0:
+        if cost.per_row < 1e-9:
             return most
         pays = max(cost.worthwhile(RUN_ROWS), int((RUN_SECONDS - cost.per_call) / cost.per_row))
         in_time = int((self.timeout / 2.0 - cost.per_call) / cost.per_row)
@@ -206,6 +206,10 @@ class Behind:
             error = next(row for row in answers.rows if isinstance(row, Exception))
             self._say("behind the live answers", error)
         self.settled(rows, answers, seconds)
+
+    def _drop_queue(self) -> None:
+        while self.queue:
+            self._drop(self.queue.popleft())
 
     def _drop(self, rows: Batch) -> None:
         self._count(DROPPED, rows.size)

@@ -66,7 +66,8 @@ class Staged(Dispatcher):
         later = Later(store, self.ttl, site, Step(self.name, job=True))
         work = Behind(bound.slow, self.name, self.max_rows, self.timeout, later.settled, counts=counts)
         work.begun, work.dropped, work.saved = later.begun, later.dropped, later.ledger.saved
-        bound._work.append((work, later))
+        if not site.background:  # whoever waits for nothing has a use for the quick answer only
+            bound._work.append((work, later))
         return bound
 
     async def __aenter__(self) -> Staged:

@@ -72,7 +72,7 @@ class Serving:
                 turn = self.turns[endpoint.path] = kind(self, endpoint, codec)
                 if not endpoint.declared and not endpoint.dependencies and not codec.uploads:
                     self.fast[endpoint.path.encode()] = turn
-                self.later += [node for node in walk(endpoint.bound) if isinstance(node, Staged)]
+                self.later += [node for node in walk(endpoint.bound) if isinstance(node, Staged) and node.stores]
             self.state = "ready"
             try:
                 yield self
