@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from hansang import Batch
-from hansang.call import Call
 from hansang.graph import as_node
 from hansang.nodes.behind import RUN_ROWS, Behind
-from hansang.nodes.sticky import key_of, point
 from hansang.testing import on_loop
 from tests.nodes.running import Record, batch_of
 
@@ -79,17 +77,3 @@ async def test_rows_behind_a_node_that_hangs_are_given_up_ever_more_at_a_time() 
         await record.has(34)
     assert sizes == [1, 2, 4, 8, 16, 3]
     assert [kept.outcome for kept in record.rows[31:]] == [31, 32, 33]
-
-
-def test_the_number_of_a_key_is_the_same_for_ever() -> None:
-    assert point("shadow", "user-1") == pytest.approx(0.3453074834889814)
-    assert point("other", "user-1") != point("shadow", "user-1")
-
-
-def test_the_key_of_a_row_is_a_field_or_a_header_or_the_calls_own() -> None:
-    call = Call(id="i", row=2, headers={"x-user": "kim"}, key="k")
-    assert key_of({"user": 7}, call, "user") == "7"
-    assert key_of({"user": None}, call, "user") == "i/2"
-    assert key_of({}, call, "X-User") == "kim"
-    assert key_of({}, call, "key") == "k"
-    assert key_of(object(), call, "user") == "i/2"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from hansang import Batch, Call, Model, Service, UsageError, node, shadow
+from hansang import Batch, Call, Model, Service, UsageError, node, remote, shadow
 from hansang.dispatch import Dispatcher, Part, flow
-from hansang.errors import DeadlineExceeded, InvalidRow, ModelFailed, WrongRows
+from hansang.errors import DeadlineExceeded, InvalidRow, ModelFailed, SchemaError, WrongRows
 from hansang.graph import walk
 from hansang.server.health import Readiness
 from hansang.server.serving import Serving
@@ -34,6 +35,10 @@ def double(batch: Batch) -> list[Any]:
 @node
 async def triple(batch: Batch) -> list[Any]:
     return [row * 3 for row in batch.rows]
+
+
+class Row(BaseModel):
+    x: float
 
 
 def site_with(record: Record) -> Site:
@@ -56,9 +61,6 @@ async def test_the_live_node_answers_and_the_candidate_is_recorded_under_the_sam
 
 @on_loop
 async def test_what_each_side_does_to_its_rows_is_not_seen_by_the_other() -> None:
-    class Row(BaseModel):
-        x: int
-
     @node
     def spoil(batch: Batch) -> list[Any]:
         for row in batch.rows:
@@ -370,7 +372,7 @@ async def test_what_waits_at_the_end_has_a_short_time_and_is_then_counted_as_dro
 async def test_a_share_of_users_is_shadowed_all_or_not_at_all() -> None:
     users = [{"user": f"user-{n % 500}", "n": n} for n in range(4000)]
 
-    async def chosen(by: str | None, name: str = "shadow", share: float = 0.2) -> list[int]:
+    async def chosen(by: str | Callable[[Any], Any] | None, name: str = "shadow", share: float = 0.2) -> list[int]:
         record = Record()
         graph = shadow(lambda batch: batch.rows, lambda batch: batch.rows, share, by, max_rows=10_000, name=name)
         async with running(graph, site_with(record)) as bound:
@@ -382,7 +384,7 @@ async def test_a_share_of_users_is_shadowed_all_or_not_at_all() -> None:
     picked = {users[n]["user"] for n in by_field}
     assert len(by_field) == 8 * len(picked), "every row of a user, or none"
     assert 60 <= len(picked) <= 140
-    assert await chosen("user") == by_field == await chosen("X-User"), "again the same; a header does as well"
+    assert await chosen("user") == by_field == await chosen("header:X-User"), "again the same; a header does as well"
     assert set(by_field) <= set(await chosen("user", share=0.4)), "a larger share keeps who was in"
     other = {users[n]["user"] for n in await chosen("user", name="other")}
     assert 5 <= len(picked & other) <= 45, "another experiment chooses on its own"
@@ -390,6 +392,7 @@ async def test_a_share_of_users_is_shadowed_all_or_not_at_all() -> None:
     assert 600 <= len(by_id) <= 1000
     assert await chosen("nobody") == by_id, "rows without the key are chosen by their id"
     assert await chosen("user", share=0.0) == []
+    assert await chosen(lambda row: row["user"]) == by_field
 
 
 def test_wrong_settings_are_told_when_it_is_built() -> None:
@@ -399,6 +402,8 @@ def test_wrong_settings_are_told_when_it_is_built() -> None:
         shadow(double, triple, max_rows=0)
     with pytest.raises(UsageError, match="timeout is nan; give seconds above 0"):
         shadow(double, triple, timeout=float("nan"))
+    with pytest.raises(SchemaError, match="shadow 'shadow' looks at the field 'user'"):
+        shadow(double, triple, by="user").check(Row)
     with pytest.raises(UsageError, match="is not a node"):
         shadow(double, 3)
 
@@ -419,9 +424,6 @@ async def test_a_candidate_that_is_stuck_does_not_take_the_service_off_the_air()
         release.wait(30)
         return batch.rows
 
-    class Row(BaseModel):
-        x: float
-
     candidate = Model(hang, "candidate")
     service = Service("s", shadow(Model(lambda b: b.rows, "live"), candidate), input=Row, example={"x": 1.0})
     async with Serving(service, load_settings(Settings, record=False, stuck_after=0.01)).running() as serving:
@@ -431,3 +433,14 @@ async def test_a_candidate_that_is_stuck_does_not_take_the_service_off_the_air()
         assert candidate.loaded.batcher.stuck(0.01)
         assert (await Readiness(serving).report())["ready"]
         release.set()
+
+
+@on_loop
+async def test_a_candidate_elsewhere_that_never_answered_does_not_take_the_service_off_the_air_either() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        candidate = remote(f"http://127.0.0.1:{taken.getsockname()[1]}/predict")
+        service = Service("s", shadow(Model(lambda b: b.rows, "live"), candidate), input=Row, example={"x": 1.0})
+        async with Serving(service, load_settings(Settings, record=False)).running() as serving:
+            report = await Readiness(serving).report()
+            assert (report["ready"], list(report["checks"])) == (True, ["endpoint /predict"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,8 +10,11 @@ from hansang.batch import Batch
 from hansang.dispatch import Dispatcher, Part
 from hansang.errors import UsageError
 from hansang.graph import Node, as_node, rebuilt
+from hansang.nodes.assign.assignment import Assignment
+from hansang.nodes.assign.keys import keys_of, stand_ins
 from hansang.nodes.behind import DROPPED, ERROR, LATE, OK, Behind, check_limits
-from hansang.nodes.sticky import key_of, point, row_id
+from hansang.nodes.rules.fields import refuse_unknown
+from hansang.nodes.rules.source import Source, source
 from hansang.site import Site
 
 
@@ -29,12 +32,20 @@ class Shadow(Dispatcher):
     live: Node
     candidate: Node
     share: float = 1.0
-    by: str | None = None
+    by: str | Callable[[Any], Any] | None = None
     max_rows: int = 1024
     timeout: float = 10.0
     name: str = "shadow"
     _work: list[Behind] = field(default_factory=list, init=False, repr=False)
+    _source: Source | None = field(init=False, repr=False)
+    _assignment: Assignment = field(init=False, repr=False)
     aside: ClassVar[tuple[str, ...]] = ("candidate",)
+
+    def __post_init__(self) -> None:
+        found = None if self.by is None else source(self.by, f"shadow {self.name!r}")
+        object.__setattr__(self, "_source", found)
+        shares = {"shadowed": self.share, "not shadowed": 1.0 - self.share}
+        object.__setattr__(self, "_assignment", Assignment(self.name, shares))
 
     def parts(self, batch: Batch) -> Iterable[Part]:
         """Give the rows to the live node, and copies of some to the queue."""
@@ -44,13 +55,18 @@ class Shadow(Dispatcher):
 
     def chosen(self, batch: Batch) -> Sequence[int]:
         """Give the places of the rows that have a shadow."""
-        places = [place for place, call in enumerate(batch.calls) if call.id]
-        if self.share >= 1.0:
-            return places
-        rows, calls, by = batch.rows, batch.calls, self.by
-        if by is None:
-            return [n for n in places if point(self.name, row_id(calls[n])) < self.share]
-        return [n for n in places if point(self.name, key_of(rows[n], calls[n], by)) < self.share]
+        named = [place for place, call in enumerate(batch.calls) if call.id]
+        if self.share >= 1.0 or not named:
+            return named
+        rows = batch if len(named) == batch.size else batch.take(named)
+        keys, _ = keys_of(self._source, rows)
+        sides = self._assignment.sides(stand_ins(keys, rows))
+        return [place for place, side in zip(named, sides, strict=True) if side == 0]
+
+    def check(self, schema: Any) -> None:
+        """Refuse a field that rows of this schema cannot have."""
+        if self._source is not None:
+            refuse_unknown([self._source], schema, f"shadow {self.name!r}")
 
     def bind(self, site: Site) -> Node:
         """Give this node as it runs in a service, with the candidate in the background."""
@@ -85,7 +101,7 @@ def shadow(
     live: Any,
     candidate: Any,
     share: float = 1.0,
-    by: str | None = None,
+    by: str | Callable[[Any], Any] | None = None,
     *,
     max_rows: int = 1024,
     timeout: float = 10.0,
@@ -93,8 +109,9 @@ def shadow(
 ) -> Shadow:
     """Let a candidate answer beside the live node, for the record alone; see `Shadow`.
 
-    `share` is the part of the rows that it gets, from 0 to 1; `by` names a field or a header, so that a user's rows
-    are shadowed all or not at all. `max_rows` is the most rows that wait for it, `timeout` the most seconds of a run.
+    `share` is the part of the rows that it gets, from 0 to 1. With `by`, rows of one key are shadowed all or not at
+    all: a field, `"header:x-user"`, `"key"` (the call's), or a function of the row, as in `split`; rows without one go
+    by the prediction's id. `max_rows` is the most rows that wait, `timeout` the most seconds of a run.
     """
     if not 0.0 <= share <= 1.0:
         raise UsageError(f"{name}: share is {share}; give a part of the rows, from 0 to 1")

@@ -57,7 +57,8 @@ class Readiness:
         for loaded in {model.loaded.batcher: model.loaded for each in endpoints for model in each.answering}.values():
             if loaded.batcher.stuck(self.serving.settings.stuck_after):
                 checks[f"model {loaded.name}"] = "a call has been running for too long"
-        nodes = [node for turn in self.serving.turns.values() for node in walk(turn.graph) if isinstance(node, Remote)]
+        graphs = [turn.graph for turn in self.serving.turns.values()]
+        nodes = [node for graph in graphs for node in walk(graph, aside=False) if isinstance(node, Remote)]
         said = await asyncio.gather(*[node.far.check() for node in nodes])
         checks |= {f"node {node.name}": text for node, text in zip(nodes, said, strict=True)}
         for path, turn in self.serving.turns.items():
