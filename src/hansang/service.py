@@ -107,7 +107,7 @@ class Endpoint:
     @property
     def answering(self) -> list[Model]:
         """The models that an answer waits for: those of a shadow's candidate, say, are left out."""
-        return [node for node in walk(self.graph, aside=False) if isinstance(node, Model)]
+        return [node for node in walk(self.placed, aside=False) if isinstance(node, Model)]
 
     @property
     def row(self) -> Any:
