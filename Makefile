@@ -46,6 +46,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/mypy examples/demo.py examples/bikes .ci/lock_in_step.py
 	$(BIN)/mypy examples/faces
+	$(BIN)/mypy examples/text
 	$(BIN)/python .ci/lock_in_step.py
 
 bench: install
