@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT, Page, environment, pages
 
 TRAIN = "python examples/bikes/train.py"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]  # the first page of a process waits for the training
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=True,
     )
     return folder, done.stdout
