@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hansang.models.model import Model
+from hansang.joints.check import first_model
 from hansang.places import find
-from hansang.service import Endpoint, Service, edge
+from hansang.service import Endpoint, Service
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +17,8 @@ class NodeEndpoint(Endpoint):
 
     def resolve(self) -> None:
         """Find an example row for the readiness check: the first model's own, where the node starts with one."""
-        first = edge(self.placed, 0)
-        if isinstance(first, Model) and first.loaded.artifact is not None:
+        first = first_model(self.placed)
+        if first is not None and first.loaded.artifact is not None:
             self._resolved["example"] = next(iter(first.loaded.artifact.example or []), None)
 
 

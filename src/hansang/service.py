@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_origin, get_type_h
 from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings
 
-from hansang.codec import resolved
 from hansang.errors import SchemaError, UsageError
 from hansang.extras import require
-from hansang.graph import Chain, Lifetime, Node, as_node, inside_out, walk
+from hansang.graph import Lifetime, Node, as_node, inside_out, walk
+from hansang.joints.check import Joint, check, first_model, joints, last_model
+from hansang.joints.hints import item_of, prediction_hint
 from hansang.metrics import Metrics
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
@@ -124,20 +125,34 @@ class Endpoint:
         """Whether fields come from elsewhere than the body, so that FastAPI reads the request."""
         return is_function(self.input) or marked(self.input)
 
-    def resolve(self) -> None:
-        """Find the schemas that the models declare, and check them against the service's; models are loaded.
+    @property
+    def given(self) -> Any:
+        """The type of the rows that enter the graph: the schema, or what a function of the request returns."""
+        if not is_function(self.input):
+            return self.row
+        hint = prediction_hint(self.input)
+        return hint if item_of(hint) is Any else item_of(hint)
 
-        Raises `SchemaError` when a schema is missing, or when a model needs fields that the rows do not have.
+    @property
+    def joints(self) -> list[Joint]:
+        """Where what one node gives is what the next one takes; known when the service is loaded."""
+        return list(self._resolved.get("joints", ()))
+
+    def resolve(self) -> None:
+        """Find the schemas that the models declare, and check every joint of the graph; models are loaded.
+
+        Raises `SchemaError` when a schema is missing, or when what one node gives cannot be what the next one takes.
         """
-        first, last = edge(self.placed, 0), edge(self.placed, -1)
+        first, last = first_model(self.placed), last_model(self.placed)
         if self.input is None:
             if first is None:
-                here = " in this process" if edge(self.graph, 0) is not None else ""
+                here = " in this process" if first_model(self.graph) is not None else ""
                 raise SchemaError(f"endpoint {self.path} needs input=: its graph does not start with a model{here}")
             artifact = first.loaded.artifact
             self._resolved["row"] = input_schema(first.loaded.runtime.signature, artifact.example if artifact else None)
-        elif first is not None and not self.declared:
-            check_joint(self.input, first, self.path)
+        found = joints(self.graph, self.given, self.output)
+        check(found, self.path)
+        self._resolved["joints"] = found
         if self.output is None and last is not None:
             signature = last.loaded.runtime.signature
             if signature is not None and signature.outputs:
@@ -316,47 +331,6 @@ class Service:
                 for endpoint in self.endpoints:
                     endpoint.unbind()
                 self._loaded = False  # leaving the models lets go of them
-
-
-def edge(graph: Node, position: int) -> Model | None:
-    """Give the model at the start (0) or the end (-1) of a graph, if a model stands there."""
-    while isinstance(graph, Chain):
-        graph = graph.nodes[position]
-    return graph if isinstance(graph, Model) else None
-
-
-def check_joint(schema: Any, model: Model, path: str) -> None:
-    """Refuse a schema that lacks fields which the model's signature needs, or has them in another type."""
-    signature = model.loaded.runtime.signature
-    if signature is None:
-        return
-    needed = TypeAdapter(input_schema(signature, None)).json_schema()
-    given = TypeAdapter(schema).json_schema(mode="serialization")
-    fields = given.get("properties", {})
-    missing = sorted(set(needed.get("required", ())) - set(fields))
-    if missing:
-        raise SchemaError(
-            f"endpoint {path}: the model {model.loaded.name!r} needs the fields {', '.join(missing)}, "
-            f"which the input schema does not have; add them, or put a node before the model that makes them"
-        )
-    for name, kind in needed.get("properties", {}).items():
-        wants, gives = json_types(kind, needed), json_types(fields.get(name, {}), given)
-        if wants and gives and not (wants & gives or (gives == {"integer"} and "number" in wants)):
-            raise SchemaError(
-                f"endpoint {path}: the model {model.loaded.name!r} takes {name} as {' or '.join(sorted(wants))}, "
-                f"the input schema gives {' or '.join(sorted(gives))}; change the field, or put a node before the model"
-            )
-
-
-def json_types(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
-    """Name the JSON types that a schema lets pass, null aside; empty when it does not say."""
-    schema = resolved(schema, root)
-    choices = schema.get("anyOf") or schema.get("oneOf")
-    if choices:
-        kinds = [json_types(choice, root) for choice in choices if choice.get("type") != "null"]
-        return set().union(*kinds) if all(kinds) else set()
-    kind = schema.get("type")
-    return {kind} if isinstance(kind, str) else set(kind or ())
 
 
 def schema_example(schema: Any) -> Mapping[str, Any] | None:

@@ -18,6 +18,8 @@ FLOORS = (
     {"server", "scoring", "doctor"},
     {"target", "alone"},
     {"service"},
+    {"joints"},
+    {"outline"},
     {"nodes"},
     {"models", "record", "jobs", "peers"},
     {
