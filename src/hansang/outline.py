@@ -29,6 +29,7 @@ WAYS: dict[str, tuple[Kind, frozenset[str]]] = {
     "Shadow": ("one", frozenset({"candidate"})),
     "Staged": ("one", frozenset({"slow"})),
     "Remote": ("leaf", frozenset()),
+    "Constant": ("leaf", frozenset()),
 }
 SECONDS = ("timeout", "ttl", "deadline", "cooldown", "window", "seconds", "every", "patience")
 SHARES = ("share", "weight", "rate")
@@ -40,14 +41,13 @@ class Side:
     """One way that rows take inside a pattern.
 
     `name` is what the pattern calls it, `note` when or how often it is taken. `aside` says that its answers go no
-    further: they are recorded, or come later. A side without a node is a constant, `value`.
+    further: they are recorded, or come later.
     """
 
-    node: Node | None
+    node: Node
     name: str = ""
     note: str = ""
     aside: bool = False
-    value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def outline(node: Node) -> Outline:
     word = type(node).__name__.lower()
     sides = tuple(sides_of(node))
     kind, aside = way_of(node, bool(sides))
-    sides = tuple(Side(s.node, s.name, s.note, s.name in aside, s.value) for s in sides)
+    sides = tuple(Side(side.node, side.name, side.note, side.name in aside) for side in sides)
     return Outline(
         kind,
         word,
@@ -100,9 +100,10 @@ def way_of(node: Node, made_of_others: bool) -> tuple[Kind, frozenset[str]]:
     """Give how rows go through a pattern; a dispatcher only decides who answers, whatever it is called."""
     for kind in type(node).__mro__:
         if kind.__name__ in WAYS:
-            return WAYS[kind.__name__]
+            way, aside = WAYS[kind.__name__]
+            return way, aside.union(getattr(node, "aside", ()))
     if isinstance(node, Dispatcher):
-        return "one", frozenset()
+        return "one", frozenset(getattr(node, "aside", ()))
     return ("own" if made_of_others else "leaf"), frozenset()
 
 
@@ -120,7 +121,7 @@ def model_outline(model: Model) -> Outline:
 # --- what the fields of a pattern say ---
 
 
-def configuration(node: Node) -> list[tuple[Field[Any], Any]]:
+def configuration(node: Any) -> list[tuple[Field[Any], Any]]:
     """Give the fields that configure a node, with their values; its name aside."""
     if not is_dataclass(node):
         return []
@@ -136,9 +137,9 @@ def sides_of(node: Node) -> Iterator[Side]:
             yield from sides_of_mapping(value)
         elif isinstance(value, tuple | list):
             notes = weights_beside(node, len(value))
-            for inner, note in zip(value, notes, strict=True):
+            for place, (inner, note) in enumerate(zip(value, notes, strict=True)):
                 if isinstance(inner, Node):
-                    yield Side(inner, name_of(inner) or field.name, note)
+                    yield Side(inner, "" if note else "else" if place else "first", note)
 
 
 def sides_of_mapping(value: Mapping[Any, Any]) -> Iterator[Side]:
@@ -148,7 +149,7 @@ def sides_of_mapping(value: Mapping[Any, Any]) -> Iterator[Side]:
         if isinstance(inner, Node):
             yield Side(inner, str(key))
         elif isinstance(key, Node):
-            yield Side(key, name_of(key), percent(inner / total) if isinstance(inner, int | float) else in_short(inner))
+            yield Side(key, "", percent(inner / total) if isinstance(inner, int | float) else in_short(inner))
 
 
 def weights_beside(node: Node, count: int) -> list[str]:
@@ -160,17 +161,12 @@ def weights_beside(node: Node, count: int) -> list[str]:
     return [""] * count
 
 
-def name_of(node: Node) -> str:
-    """Give the name that a node was given, if it was."""
-    return node.label if node.label != type(node).__name__.lower() else ""
-
-
-def notes_of(node: Node) -> Iterator[str]:
+def notes_of(node: Any) -> Iterator[str]:
     """Say how a pattern is set: its simple fields that are not at their defaults."""
     for field, value in configuration(node):
-        if field.name in PLACES or field.name in ("weights", "shares") or not field.repr:
+        if field.name in (*PLACES, "weights", "shares", "value") or not field.repr:
             continue
-        if value is None or (field.default is not MISSING and value == field.default):
+        if field.default is not MISSING and value == field.default:
             continue
         text = note_of(field.name, value)
         if text:
@@ -181,7 +177,7 @@ def note_of(name: str, value: Any) -> str:
     """Say one setting in short; nothing for values that are no setting."""
     words = name.replace("_", " ")
     text = ""
-    if isinstance(value, bool):
+    if isinstance(value, bool | None):
         return words if value else f"no {words}"
     if isinstance(value, int | float):
         text = number(name, value)
@@ -192,6 +188,8 @@ def note_of(name: str, value: Any) -> str:
     elif isinstance(value, Mapping):
         pairs = [(key, item) for key, item in value.items() if isinstance(key, str) and isinstance(item, int | float)]
         text = ", ".join(f"{key} {number(name, item)}" for key, item in pairs)
+    elif is_dataclass(value) and not isinstance(value, Node | type):
+        return f"{words} {', '.join(notes_of(value))}".strip()
     elif callable(value) and not isinstance(value, type | Node):
         text = getattr(value, "__name__", type(value).__name__)
     return f"{words} {text}" if text else ""
@@ -206,7 +204,7 @@ def number(name: str, value: float) -> str:
 
 def in_short(value: Any) -> str:
     """Say a value in a few words."""
-    text = " ".join(str(value).split())
+    text = f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 

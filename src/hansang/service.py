@@ -234,6 +234,14 @@ class Service:
         self.endpoints.append(endpoint)
         return endpoint
 
+    def find(self, name: str) -> Endpoint:
+        """Give the endpoint of a path or a name; a `UsageError` names those that there are."""
+        for endpoint in self.endpoints:
+            if name in (endpoint.path, endpoint.name):
+                return endpoint
+        known = ", ".join(endpoint.path for endpoint in self.endpoints)
+        raise UsageError(f"service {self.name!r} has no endpoint {name!r}; it has: {known}")
+
     def __repr__(self) -> str:
         return f"Service({self.name!r}, {', '.join(endpoint.path for endpoint in self.endpoints)})"
 

@@ -16,7 +16,7 @@ FLOORS = (
     {"cli"},
     {"up"},
     {"server", "scoring", "doctor"},
-    {"target", "alone"},
+    {"target", "alone", "pictures"},
     {"service"},
     {"joints"},
     {"outline"},

@@ -8,6 +8,7 @@ import typer
 
 from hansang import __version__
 from hansang.cli.doctor import doctor
+from hansang.cli.describe import describe
 from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve
@@ -26,6 +27,7 @@ app.command()(serve)
 app.command()(up)
 app.command()(score)
 app.command()(doctor)
+app.command()(describe)
 app.add_typer(records, name="records")
 app.add_typer(switch, name="switch")
 

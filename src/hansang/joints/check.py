@@ -104,9 +104,7 @@ class Joints:
         return [End(title(shape))]
 
     def side(self, side: Side, givers: list[End]) -> list[End]:
-        """Send what is given through one side of a pattern; a constant takes nothing."""
-        if side.node is None:
-            return [End(f"the constant {side.name or 'answer'!r}", type_of(side.value))]
+        """Send what is given through one side of a pattern."""
         return self.through(side.node, givers)
 
 
@@ -151,6 +149,8 @@ def given_by(node: Node, shape: Outline) -> End:
     if isinstance(node, Function):
         hint = prediction_hint(node.function)
         return End(title(shape), hint if node.each else item_of(hint))
+    if shape.word == "constant":
+        return End(title(shape), type_of(getattr(node, "value", None)))
     if isinstance(node, Model) and callable(node.source):
         return End(title(shape), item_hint(node.source))
     signature = signature_of(node)
@@ -174,7 +174,7 @@ def together(shape: Outline, answers: dict[str, list[End]]) -> Any:
     for name, ends in answers.items():
         kind = ends[0].type if len(ends) == 1 and ends[0].known else Any
         fields[name] = not_required[kind] if shape.partial else kind
-    return make_typed_dict(title(shape), fields)
+    return make_typed_dict(f"{{{', '.join(fields)}}}", fields)
 
 
 def title(shape: Outline) -> str:
@@ -207,7 +207,7 @@ def first_model(graph: Node) -> Model | None:
         sides = sides[:1]
     elif outline(graph).kind == "own":
         return None
-    return next((found for side in sides if side.node is not None and (found := first_model(side.node))), None)
+    return next((found for side in sides if (found := first_model(side.node))), None)
 
 
 def last_model(graph: Node) -> Model | None:
@@ -218,7 +218,7 @@ def last_model(graph: Node) -> Model | None:
     if shape.kind not in ("chain", "one"):
         return None
     sides = shape.sides[-1:] if shape.kind == "chain" else [side for side in shape.sides if not side.aside]
-    models = [last_model(side.node) if side.node is not None else None for side in sides]
+    models = [last_model(side.node) for side in sides]
     signatures = [signature_of(model) if model is not None else None for model in models]
     outputs = [signature.outputs if signature is not None else None for signature in signatures]
     return models[0] if outputs and all(output == outputs[0] for output in outputs) else None

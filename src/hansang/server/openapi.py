@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter
@@ -72,6 +73,7 @@ def describe(app: FastAPI, service: Service) -> None:
         described[:] = [serving]
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = PROBLEM_SCHEMA
+        document["info"]["description"] = with_picture(service.description)
         for endpoint in service.endpoints:
             turn = serving.turns.get(endpoint.path)
             if turn is None or turn.media:  # a node's bodies are not JSON
@@ -89,6 +91,13 @@ def describe(app: FastAPI, service: Service) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
+def with_picture(description: str, endpoint: Endpoint | None = None) -> str:
+    """Put the picture of the graphs below a description in Markdown; the address is beside the page's own."""
+    query = f"?endpoint={quote(endpoint.path, safe='/')}" if endpoint is not None else ""
+    picture = f"![The graph](graph.svg{query})" if endpoint is None else f"[The picture of its graph](graph.svg{query})"
+    return "\n\n".join(filter(None, (description, picture)))
+
+
 def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict[str, Any]:
     """Describe one prediction route."""
     row = component(codec.input, schemas, f"{endpoint.name}-row", "validation")
@@ -103,7 +112,7 @@ def operation(endpoint: Endpoint, codec: Codec, schemas: dict[str, Any]) -> dict
     return {
         "operationId": endpoint.name,
         "summary": "Predict one row (an object) or many (an array)",
-        "description": endpoint.description,
+        "description": with_picture(endpoint.description, endpoint),
         "tags": ["predictions"],
         "parameters": [
             parameter("x-request-id", {"type": "string", "maxLength": 200}, "Comes back with the answer."),

@@ -11,11 +11,31 @@ from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from hansang import __version__
 from hansang.codec import with_null
+from hansang.errors import NotFound, UsageError
 from hansang.graph import walk
 from hansang.nodes.remote import Remote
+from hansang.pictures.data import graph_data
+from hansang.pictures.svg import service_svg
 from hansang.server.health import Readiness
 from hansang.server.serving import Serving, serving_of
-from hansang.service import Service
+from hansang.service import Endpoint, Service
+
+Route = tuple[str, Any, str, dict[str, Any]]
+
+RAW: dict[str, Any] = {"response_class": Response}
+CHOICE = RAW | {
+    "openapi_extra": {
+        "parameters": [
+            {"name": "endpoint", "in": "query", "schema": {"type": "string"}, "description": "Its path or its name."}
+        ]
+    }
+}
+PICTURE = {
+    "content-type": "image/svg+xml",
+    "cache-control": "no-cache",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",  # it is shown, and does nothing
+    "x-content-type-options": "nosniff",
+}
 
 
 def add_operations(app: FastAPI, service: Service) -> None:
@@ -45,15 +65,40 @@ def add_operations(app: FastAPI, service: Service) -> None:
     text: dict[int | str, dict[str, Any]] = {
         200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}
     }
-    routes: list[tuple[str, Any, str, dict[str, Any]]] = [
+    routes: list[Route] = [
         ("/healthz", healthz, "Whether the process lives", {}),
         ("/readyz", readyz, "Whether it can predict: a real prediction of the example row", {"responses": not_ready}),
-        ("/metrics", metrics, "Prometheus metrics of all processes", {"responses": text, "response_class": Response}),
+        ("/metrics", metrics, "Prometheus metrics of all processes", {"responses": text} | RAW),
         ("/metadata", metadata, "The service, its models and their versions, its schemas", {}),
     ]
+    routes.append(picture_route(service))
     for path, handler, summary, options in routes:
         app.add_api_route(path, handler, tags=["operations"], summary=summary, **options)
         app.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
+
+
+def picture_route(service: Service) -> Route:
+    """Make the route that draws the graphs."""
+
+    def graph(request: Request) -> Response:
+        serving_of(request.app)
+        chosen = endpoint_of(service, request.query_params.get("endpoint"))
+        return Response(service_svg(service, chosen), headers=PICTURE)
+
+    picture: dict[int | str, dict[str, Any]] = {
+        200: {"description": "An SVG", "content": {"image/svg+xml": {}}},
+        404: {"description": "No such endpoint", "content": {"application/problem+json": {}}},
+    }
+    options = {"responses": picture} | CHOICE
+    return "/graph.svg", graph, "A picture of the graphs, or of one endpoint's", options
+
+
+def endpoint_of(service: Service, name: str | None) -> Endpoint | None:
+    """Find the endpoint that a picture was asked of; a `NotFound` names those that there are."""
+    try:
+        return service.find(name) if name is not None else None
+    except UsageError as error:
+        raise NotFound(str(error)) from None
 
 
 def metrics_text(serving: Serving) -> bytes:
@@ -91,6 +136,7 @@ def metadata_of(service: Service) -> dict[str, Any]:
                 "input": codec.schema if codec is not None and not endpoint.declared else None,
                 "output": with_null(codec.output.json_schema(mode="serialization")) if codec and codec.output else None,
                 "example": endpoint.sample(),
+                "graph": graph_data(endpoint.graph, service.site(endpoint).places),
             }
         )
     return {

@@ -1,0 +1,1 @@
+"""Pictures of a service's graphs: in a terminal, as an SVG, and as plain data."""
