@@ -33,7 +33,8 @@ class Call:
 
     `deadline` is on the event loop's clock, in seconds. `gone` is set when the caller left: a row that is gone is
     dropped before the model runs and never touches its batch mates. `trail` lists the steps in their order. `id` is
-    the prediction's, `key` what a split keeps together.
+    the prediction's, `key` what a split keeps together. `span` is the request's span of OpenTelemetry, where that is
+    on.
     """
 
     id: str = ""
@@ -46,6 +47,7 @@ class Call:
     trail: list[Step] = field(default_factory=list)
     tags: dict[str, Any] | None = None
     forks: list[Call] | None = None
+    span: Any = None
 
     def fork(self) -> Call:
         """Give a call for the same row on a way of its own: what happens there is written into its own trail.
@@ -53,6 +55,7 @@ class Call:
         A fork is told when the caller leaves; what it learned comes back by `join`.
         """
         fork = Call(self.id, self.row, self.deadline, self.headers, self.key, self.request_id, self.gone)
+        fork.span = self.span
         if self.forks is None:
             self.forks = [fork]
         else:

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
         default=30.0, ge=0, description="Time for accepted requests to be answered after SIGTERM."
     )
     stuck_after: float = Field(default=30.0, gt=0, description="A model call that runs longer makes /readyz fail.")
+    otel: bool = Field(
+        default=False, description="Send OpenTelemetry spans to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Level of the log.")
     access_log: bool = Field(default=False, description="Log a line for each request that is not a prediction.")
 

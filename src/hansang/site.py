@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hansang.batch import Batch
 from hansang.codec import encode_any
-from hansang.dispatch import spreads
-from hansang.graph import Node
+from hansang.dispatch import Dispatcher, spreads
+from hansang.graph import Chain, Node
 from hansang.metrics import Counter, Histogram, Metrics
 from hansang.switches import Switches
+from hansang.tracing import Spans, Tracing, handed_on
 
 if TYPE_CHECKING:
     from hansang.jobs.store import JobStore
@@ -29,10 +30,10 @@ class Record(Protocol):
 class Site:
     """One endpoint of a running service, as its nodes see it.
 
-    `record` keeps answers that were not sent. `switches` says which names an operator has switched off. `encode` writes
-    a prediction as the endpoint's answer would be, `jobs` gives the store for what is answered later; both are the
-    server's. Within `in_background` nothing may hold up the event loop. A node that stands in a graph twice is bound
-    once.
+    `record` keeps answers that were not sent. `switches` says which names an operator has switched off, `tracing` makes
+    the spans where OpenTelemetry is on. `encode` writes a prediction as the endpoint's answer would be, `jobs` gives
+    the store for what is answered later; both are the server's. Within `in_background` nothing may hold up the event
+    loop. A node that stands in a graph twice is bound once.
     """
 
     service: str = ""
@@ -44,6 +45,7 @@ class Site:
     encode: Callable[[Any], bytes] = encode_any
     jobs: Callable[[], JobStore] | None = None
     under: str = ""
+    tracing: Tracing | None = None
     bound: dict[int, tuple[Node, Node]] = field(default_factory=dict)
 
     def bind(self, node: Node, label: str = "") -> Node:
@@ -55,19 +57,39 @@ class Site:
         known = self.bound.get(id(node))
         if known is None:
             inner = node.bind(self)
-            timed = inner if spreads(inner) else Timed(inner, self.seconds(node.label))
+            timed = inner if spreads(inner) else self.timed(inner, node.label)
             known = self.bound[id(node)] = (node, timed)  # the node is kept, so that nobody else gets its id
         if not label:
             return known[1]
-        return Timed(known[1].node if isinstance(known[1], Timed) else known[1], self.seconds(label), label)
+        return self.timed(known[1].node if isinstance(known[1], Timed) else known[1], label, label)
 
     def graph(self, node: Node) -> Node:
-        """Give a whole graph as it runs here; its own time is the endpoint's, so it is not measured again."""
+        """Give a whole graph as it runs here; its own time is the endpoint's, so it is not measured again.
+
+        A lone node has a span all the same, for it may be a model.
+        """
+        if self.tracing is not None and not isinstance(node, Chain | Dispatcher):
+            return self.bind(node)
         return node.bind(self)
+
+    def timed(self, node: Node, label: str, name: str = "") -> Timed:
+        """Give a node that is measured under a label, and traced where that is on; see `Timed` for its name."""
+        histogram = self.seconds(label)
+        if self.tracing is None:
+            return Timed(node, histogram, name)
+        return Traced(node, histogram, name, spans=Spans(self.tracing, self.under + label, self.endpoint))
 
     def in_background(self, name: str = "") -> Site:
         """Give the site of work that must never hold up a live answer; its nodes are measured as `name/label`."""
         return replace(self, background=True, under=f"{self.under}{name}/" if name else self.under, bound={})
+
+    def trace_headers(self, batch: Batch) -> dict[str, str]:
+        """Give the header fields with which a node hands the trace of its rows on to another process.
+
+        They name the span of the node that runs; without spans of its own, the process hands the trace of the request
+        on as it came, if all rows have the same.
+        """
+        return (self.tracing.headers(batch) if self.tracing is not None else {}) or handed_on(batch)
 
     def seconds(self, label: str) -> Histogram:
         """Give the histogram of a node's time."""
@@ -104,6 +126,30 @@ class Timed(Node):
             return await self.node(batch)
         finally:
             self.histogram.observe(time.perf_counter() - started)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traced(Timed):
+    """A node with the histogram of its time and a span for each batch."""
+
+    spans: Spans = field(kw_only=True)
+
+    async def __call__(self, batch: Batch) -> Batch:
+        """Predict, and tell of it."""
+        spans = self.spans
+        span = spans.begin(batch)
+        if span is None:
+            return await Timed.__call__(self, batch)
+        steps, before = len(batch.calls[0].trail), spans.tracing.enter(span)
+        try:
+            answers = await Timed.__call__(self, batch)
+        except BaseException as error:
+            spans.tracing.break_off(span, error)
+            raise
+        finally:
+            spans.tracing.leave(before)
+        spans.tracing.end_node(span, batch, steps, answers)
+        return answers
 
 
 def bound(node: Node, **options: Any) -> Node:

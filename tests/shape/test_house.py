@@ -40,6 +40,7 @@ FLOORS = (
             "site",
             "switches",
             "testing",
+            "tracing",
             "types",
         ),
         "hansang",

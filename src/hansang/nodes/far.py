@@ -23,6 +23,7 @@ from hansang.peers.node import NodePeer
 from hansang.peers.peer import Cut, Peer
 from hansang.peers.service import ServicePeer
 from hansang.site import Site
+from hansang.tracing import handed_on
 
 log = logging.getLogger("hansang")
 
@@ -74,11 +75,13 @@ class Far:
         self.circuit = Circuit(breaker, clock) if breaker is not None else None
         self.seen = False
         self.learned = False
+        self.trace: Callable[[Batch], dict[str, str]] = handed_on
         self._told = float("-inf")
         self._rows: dict[str, Counter] = {}
 
     def bind(self, site: Site) -> None:
         """Take the counters of an endpoint."""
+        self.trace = site.trace_headers
         text, node = "Rows for a node in another process.", self.label
         self._rows = {
             outcome: site.counter("hansang_remote_rows_total", text, node=node, outcome=outcome) for outcome in OUTCOMES
@@ -135,7 +138,7 @@ class Far:
             await self.peer.begin(self.client)
             now, until = self.clock(), deadline_of(batch)
             question = self.peer.question(batch, now, None if until is None else left(until - now))
-            fields = {**question.fields, **self.fields}
+            fields = {**question.fields, **self.trace(batch), **self.fields}
             answer = await self.client.ask("POST", question.path, fields, question.body, until)
             answered = True
             answers = self.peer.answers(batch, answer)

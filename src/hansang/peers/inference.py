@@ -20,7 +20,7 @@ from hansang.errors import ModelFailed, TooLarge
 from hansang.peers.client import Client
 from hansang.peers.http import Answer
 from hansang.peers.outcomes import read_json, refusal
-from hansang.peers.peer import Cut, Question, trace_of
+from hansang.peers.peer import Cut, Question, fields_of
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -83,7 +83,7 @@ class InferencePeer:
             body = json.dumps({"inputs": inputs}, allow_nan=False, separators=(",", ":")).encode()
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise Cut(ModelFailed(f"{self.label}: the rows do not fit the model: {error}"), learn=False) from error
-        return Question(f"{self.path}/infer", {"content-type": "application/json", **trace_of(batch)}, body)
+        return Question(f"{self.path}/infer", {"content-type": "application/json", **fields_of(batch)}, body)
 
     def answers(self, batch: Batch, answer: Answer) -> Batch:
         """Read the outputs as columns by name."""

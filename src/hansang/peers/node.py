@@ -10,7 +10,7 @@ from hansang.peers.client import Client
 from hansang.peers.http import Answer
 from hansang.peers.messages import read_answers, write_request
 from hansang.peers.outcomes import refusal
-from hansang.peers.peer import Cut, Question, trace_of
+from hansang.peers.peer import Cut, Question, fields_of
 from hansang.peers.values import WireError
 from hansang.peers.wire import MEDIA
 
@@ -32,7 +32,7 @@ class NodePeer:
             body = write_request(batch, now)
         except WireError as error:
             raise Cut(ModelFailed(f"{self.label}: {error}"), learn=False) from error
-        return Question(self.path, {"content-type": MEDIA, **trace_of(batch)}, body)
+        return Question(self.path, {"content-type": MEDIA, **fields_of(batch)}, body)
 
     def answers(self, batch: Batch, answer: Answer) -> Batch:
         """Read the outcomes, and add to the trails what happened to the rows there."""

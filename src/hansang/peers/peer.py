@@ -12,9 +12,6 @@ from hansang.errors import Problem
 from hansang.peers.client import Client
 from hansang.peers.http import Answer
 
-TRACE = ("traceparent", "tracestate", "x-request-id")
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """A batch as a request."""
@@ -53,14 +50,12 @@ class Peer(Protocol):
         """Give one outcome a row; raises `Cut`, or a `Problem` that is the outcome of all."""
 
 
-def trace_of(batch: Batch) -> dict[str, str]:
-    """Give the trace fields of a batch: those of its first row."""
+def fields_of(batch: Batch) -> dict[str, str]:
+    """Give the header fields of a batch: the request id of its first row, and whether all want a fresh answer."""
     if not batch.has_calls:
         return {}
     call = batch.calls[0]
-    fields = {name: call.headers[name] for name in TRACE if name in call.headers}
-    if call.request_id is not None:
-        fields["x-request-id"] = call.request_id
+    fields = {"x-request-id": call.request_id} if call.request_id is not None else {}
     if all(fresh(other) for other in batch.calls):
         fields["cache-control"] = "no-store"
     return fields

@@ -14,7 +14,7 @@ from hansang.errors import InvalidRow, ModelFailed, Problem, TooLarge
 from hansang.peers.client import Client
 from hansang.peers.http import Answer
 from hansang.peers.outcomes import read_json, refusal, row_problem
-from hansang.peers.peer import Cut, Question, milliseconds, trace_of
+from hansang.peers.peer import Cut, Question, milliseconds, fields_of
 
 EACH = "handling=lenient"  # RFC 7240: an outcome for each row, even when all of them failed
 
@@ -36,7 +36,7 @@ class ServicePeer:
             body = encode_any(batch.rows)
         except Problem as error:
             raise Cut(ModelFailed(f"{self.label}: {error}"), learn=False) from error
-        fields = {"content-type": "application/json", "prefer": EACH, **trace_of(batch)}
+        fields = {"content-type": "application/json", "prefer": EACH, **fields_of(batch)}
         if left is not None:
             fields["x-deadline-ms"] = milliseconds(left)
         return Question(self.path, fields, body)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 
 from hansang.batch import Batch
+from hansang.call import NO_HEADERS
 from hansang.errors import BadRequest, Problem, Unavailable, UnsupportedMedia, problem_body, status_of
 from hansang.graph import settle
 from hansang.peers.messages import facts, read_request, write_answers
@@ -18,6 +20,7 @@ from hansang.server.ids import new_ids
 from hansang.server.request import read_body
 from hansang.server.turn import Turn
 from hansang.service import Endpoint
+from hansang.tracing import trace_id
 
 MEDIA_BYTES = MEDIA.encode()
 
@@ -27,8 +30,10 @@ class NodeTurn(Turn):
 
     media = MEDIA
 
-    def take(self, ask: Ask, body: bytes, fault: Problem | None = None) -> None:
-        """Take a batch; its answer comes by `ask.deliver`, always."""
+    def take(
+        self, ask: Ask, body: bytes, fault: Problem | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        """Take a batch; its answer comes by `ask.deliver`, always. `headers` are the request's, not those of rows."""
         ask.id = new_ids(1)[0]
         try:
             if fault is not None:
@@ -51,9 +56,10 @@ class NodeTurn(Turn):
             answers = await settle(self.graph, batch)
             body = write_answers(batch, answers, known)
             errors = {place: row for place, row in enumerate(answers.rows) if isinstance(row, Exception)}
-            self._count(batch.size, errors if answers.failed else {}, [time.monotonic() - ask.started] * batch.size)
+            self._count([ask], batch.size, errors if answers.failed else {}, [time.monotonic() - ask.started] * batch.size)
             for place, error in errors.items():
-                self._log(batch.calls[place].request_id or batch.calls[place].id or ask.id, place, error)
+                call = batch.calls[place]
+                self._log(call.request_id or call.id or ask.id, trace_id([call]), place, error)
             ask.answered = True
             ask.deliver(200, MEDIA_BYTES, body, NO_MARKS, None)
         except asyncio.CancelledError:
@@ -111,7 +117,8 @@ def add_node(app: FastAPI, endpoint: Endpoint) -> None:
         if request.headers.get("content-type") != MEDIA:
             fault = UnsupportedMedia(f"this content type is not read here; send {MEDIA}")
         reply = BatchReply()
-        turn.take(reply, await read_body(request, turn.serving.settings.max_body), fault)
+        body = await read_body(request, turn.serving.settings.max_body)
+        turn.take(reply, body, fault, dict(request.headers))
         return await reply.future
 
     app.add_api_route(endpoint.path, predict, methods=["POST"], include_in_schema=False)

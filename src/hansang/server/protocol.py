@@ -312,7 +312,7 @@ class PredictProtocol(HttpToolsProtocol):
         if isinstance(turn, NodeTurn):
             batch = Exchange(self, head, [], [], True, None)
             self.expect(batch)
-            turn.take(batch, body, head.fault)
+            turn.take(batch, body, head.fault, head.headers)
             return
         fault: Problem | None = None
         try:

@@ -245,6 +245,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
             "hansang": {"handlers": ["stderr"], "level": level, "propagate": False},
             "hansang.lifespan": {"handlers": ["nowhere"], "propagate": False},
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            "opentelemetry": {"handlers": ["nowhere"], "propagate": False},  # what is lost is told by hansang
             "uvicorn.access": {"level": "INFO" if settings.access_log else "WARNING"},
         },
     }

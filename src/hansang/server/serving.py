@@ -21,12 +21,15 @@ from hansang.jobs.store import JobStore
 from hansang.metrics import Metrics
 from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
+from hansang.server.export import exporting
 from hansang.server.nodes import NodeTurn
 from hansang.server.recording import Recording
+from hansang.server.traced import TracedNodeTurn, TracedTurn
 from hansang.server.turn import Turn
 from hansang.service import Endpoint, Service
 from hansang.settings import Settings, load_settings
 from hansang.site import Site
+from hansang.tracing import Tracing
 
 log = logging.getLogger("hansang")
 
@@ -45,6 +48,7 @@ class Serving:
         self.settings = settings or load_settings(Settings)
         self.metrics: Metrics = service.metrics
         self.recorder: Recorder | None = None
+        self.tracing: Tracing | None = None
         self.state: Literal["starting", "ready", "draining"] = "starting"
         self.in_flight = 0
         self.idle = asyncio.Event()
@@ -63,13 +67,13 @@ class Serving:
         await asyncio.to_thread(self.service.load, self.settings)
         codecs = {endpoint.path: codec_of(endpoint) for endpoint in self.service.endpoints}
         async with (
+            self._tracing(),
             self._recording(),
             self.service.running(lambda endpoint: self._site(endpoint, codecs[endpoint.path])),
         ):
             for endpoint in self.service.endpoints:
                 codec = codecs[endpoint.path]
-                kind = NodeTurn if isinstance(endpoint, NodeEndpoint) else Turn
-                turn = self.turns[endpoint.path] = kind(self, endpoint, codec)
+                turn = self.turns[endpoint.path] = self._turn(endpoint, codec)
                 if not endpoint.declared and not endpoint.dependencies and not codec.uploads:
                     self.fast[endpoint.path.encode()] = turn
                 self.later += [node for node in walk(endpoint.bound) if isinstance(node, Staged) and node.stores]
@@ -82,18 +86,36 @@ class Serving:
                 self.fast.clear()
                 self.later.clear()
 
+    def _turn(self, endpoint: Endpoint, codec: Codec) -> Turn:
+        alone = isinstance(endpoint, NodeEndpoint)
+        if self.tracing is None:
+            return (NodeTurn if alone else Turn)(self, endpoint, codec)
+        return (TracedNodeTurn if alone else TracedTurn)(self, endpoint, codec, self.tracing)
+
     def _site(self, endpoint: Endpoint, codec: Codec) -> Site:
         """Give what the nodes of an endpoint may know of this process; each endpoint has a recording of its own."""
         record = None
         if self.recorder is not None:
             record = Recording(self.recorder, self.service.name, endpoint.name, codec).beside
-        return replace(self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs)
+        return replace(self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs, tracing=self.tracing)
 
     def _jobs(self) -> JobStore:
         """Give the store of the service, the same one to all who ask; it is opened when it is entered."""
         if self._store is None:
             self._store = SqliteStore(self.settings.jobs)
         return self._store
+
+    @asynccontextmanager
+    async def _tracing(self) -> AsyncIterator[None]:
+        if not self.settings.otel:
+            yield
+            return
+        async with exporting(self.service.name, self.service.version, self.metrics) as tracing:
+            self.tracing = tracing
+            try:
+                yield
+            finally:
+                self.tracing = None
 
     @asynccontextmanager
     async def _recording(self) -> AsyncIterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,11 +31,10 @@ from hansang.server.ask import JSON, NO_MARKS, PROBLEM, Ask, marks_of
 from hansang.server.ids import new_ids
 from hansang.server.recording import Recording
 from hansang.service import Endpoint
+from hansang.tracing import TRACEPARENT, trace_id
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
-
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 LENIENT = "handling=lenient"  # RFC 7240: the caller wants an outcome for each row, even when all of them failed
 
@@ -206,7 +204,7 @@ class Turn:
             unavailable = Unavailable("the prediction record cannot be written", retry_after=5.0)
             log.error("no answer leaves without a record: %s", error)
             errors = dict.fromkeys(range(len(outcomes)), unavailable)
-        self._count(len(outcomes), errors, latencies)
+        self._count(asks, len(outcomes), errors, latencies)
         if errors or len(outcomes) != len(asks):
             self._answer(asks, bodies, errors)
             return
@@ -240,7 +238,7 @@ class Turn:
                 self._nonfinite.add(bad)
         return bodies, errors
 
-    def _count(self, rows: int, errors: dict[int, Exception], latencies: list[float]) -> None:
+    def _count(self, asks: list[Ask], rows: int, errors: dict[int, Exception], latencies: list[float]) -> None:
         self._seconds.observe_all(latencies)
         self._ok.add(rows - len(errors))
         for error in errors.values():
@@ -277,7 +275,7 @@ class Turn:
         marks = marks_of(ask.calls[good].trail)
         request_id = ask.calls[0].request_id or ask.id
         for row, error in faults.items():
-            self._log(request_id, row, error)
+            self._log(request_id, trace_id(ask.calls), row, error)
         if ask.many and (len(faults) < len(ask.rows) or LENIENT in ask.calls[0].headers.get("prefer", "")):
             for row, error in faults.items():
                 bodies[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
@@ -288,18 +286,20 @@ class Turn:
         else:
             ask.deliver(200, JSON, bodies[0], marks, None)
 
-    def _log(self, request_id: str, row: int, error: Exception) -> None:
+    def _log(self, request_id: str, trace: str, row: int, error: Exception) -> None:
         if status_of(error) < 500 or (isinstance(error, Problem) and error.public):
             return
         now = time.monotonic()
         cause = error.__cause__ or error
         log.error(
-            "request %s row %d at %s failed: %s",
+            "request %s%s row %d at %s failed: %s",
             request_id,
+            f" trace {trace}" if trace else "",
             row,
             self.endpoint.path,
             error,
             exc_info=cause if now - self._traced > 1.0 else None,  # a flood of errors has one traceback a second
+            extra={"request_id": request_id, "trace_id": trace},
         )
         self._traced = max(self._traced, now) if now - self._traced <= 1.0 else now
 
