@@ -82,3 +82,51 @@ def test_a_joint_that_cannot_fit_is_a_usage_error(folder: Path) -> None:
         "error: endpoint /predict: the function 'wrong' takes text, the function 'double' gives dict of integer; "
         "change one of the two, or put a node between them\n"
     )
+
+
+def test_a_row_to_explain_that_is_none_is_a_usage_error(folder: Path) -> None:
+    pytest.importorskip("hansang.nodes.explain")
+    one = ("service.py", "--endpoint", "/predict")
+    for row, text in (
+        ("{", "the row of --explain: the body is not JSON: EOF"),
+        ('{"x": "no"}', "the row of --explain: x: Input should be a valid integer"),
+        ("{}", "the row of --explain: x: Field required"),
+    ):
+        done = describe(folder, *one, "--explain", row)
+        assert done.returncode == 2 and text in done.stderr, done.stderr
+    several = describe(folder, "service.py", "--explain", '{"x": 1}')
+    assert (
+        several.returncode == 2
+        and "say with --endpoint which graph is to be explained: /predict, /again" in several.stderr
+    )
+    header = describe(folder, *one, "--explain", '{"x": 1}', "--header", "x-user")
+    assert header.returncode == 2 and "--header 'x-user': expected 'name: value'" in header.stderr
+    both = describe(folder, *one, "--explain", '{"x": 1}', "--svg", "a.svg")
+    assert both.returncode == 2 and "give one of them" in both.stderr
+
+
+SWITCHED = """
+from hansang import Service, node, switch
+
+
+@node.each
+def short(row: dict) -> str:
+    return "short"
+
+
+@node.each
+def long(row: dict) -> str:
+    return "long"
+
+
+service = Service("texts", switch("kind", {"a": short}, default=long), input=dict[str, str])
+"""
+
+
+def test_it_says_which_side_a_row_takes_and_why(folder: Path) -> None:
+    pytest.importorskip("hansang.nodes.explain")
+    (folder / "texts.py").write_text(SWITCHED, "utf-8")
+    done = describe(folder, "texts.py", "--explain", '{"kind": "a"}')
+    assert done.returncode == 0 and done.stdout.startswith("switch switch: a -> short\n"), done.stderr
+    document = json.loads(describe(folder, "texts.py", "--explain", '{"kind": "b"}', "--json").stdout)
+    assert document["decisions"][0]["variant"] == "default" and document["decisions"][0]["side"] == "long"

@@ -7,7 +7,7 @@ say it all has a method `outline` of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -80,7 +80,16 @@ def outline(node: Node) -> Outline:
         return Outline("leaf", "function", node.name, ("row by row",) if node.each else ())
     if isinstance(node, Chain):
         return Outline("chain", "chain", "", sides=tuple(Side(inner) for inner in node.nodes))
+    if isinstance(getattr(node, "combine", None), Node):
+        return combined_by_node(node)
+    return outline_of_fields(node)
+
+
+def outline_of_fields(node: Node) -> Outline:
+    """Say how a pattern is put together by what its fields hold."""
     word = type(node).__name__.lower()
+    if word == "constant":
+        return Outline("leaf", word, "", (in_short(repr(getattr(node, "value", ""))),))
     sides = tuple(sides_of(node))
     kind, aside = way_of(node, bool(sides))
     sides = tuple(Side(side.node, side.name, side.note, side.name in aside) for side in sides)
@@ -94,6 +103,11 @@ def outline(node: Node) -> Outline:
         partial=getattr(node, "quorum", None) is not None,
         place=next((str(getattr(node, name)) for name in PLACES if getattr(node, name, None)), ""),
     )
+
+
+def combined_by_node(node: Any) -> Outline:
+    """Say that a node makes one answer of the sides' answers: it stands behind them."""
+    return Outline("chain", "chain", "", sides=(Side(replace(node, combine=None)), Side(node.combine)))
 
 
 def way_of(node: Node, made_of_others: bool) -> tuple[Kind, frozenset[str]]:
@@ -134,43 +148,44 @@ def sides_of(node: Node) -> Iterator[Side]:
         if isinstance(value, Node):
             yield Side(value, field.name)
         elif isinstance(value, Mapping):
-            yield from sides_of_mapping(value)
-        elif isinstance(value, tuple | list):
-            notes = weights_beside(node, len(value))
-            for place, (inner, note) in enumerate(zip(value, notes, strict=True)):
+            beside = notes_beside(node, value)
+            for key, inner in value.items():
                 if isinstance(inner, Node):
-                    yield Side(inner, "" if note else "else" if place else "first", note)
+                    yield Side(inner, str(key), beside.get(key, ""))
+        elif isinstance(value, tuple | list):
+            for place, inner in enumerate(value):
+                if isinstance(inner, Node):
+                    yield Side(inner, "else" if place else "first")
 
 
-def sides_of_mapping(value: Mapping[Any, Any]) -> Iterator[Side]:
-    """Give the sides of `{name: node}`, or of `{node: weight}`."""
-    total = sum(weight for weight in value.values() if isinstance(weight, int | float)) or 1
-    for key, inner in value.items():
-        if isinstance(inner, Node):
-            yield Side(inner, str(key))
-        elif isinstance(key, Node):
-            yield Side(key, "", percent(inner / total) if isinstance(inner, int | float) else in_short(inner))
-
-
-def weights_beside(node: Node, count: int) -> list[str]:
-    """Give the shares that stand in a field beside a tuple of as many nodes."""
-    for field, value in configuration(node):
-        if field.name in ("weights", "shares") and isinstance(value, tuple | list) and len(value) == count:
-            total = sum(value) or 1
-            return [percent(weight / total) for weight in value]
-    return [""] * count
+def notes_beside(node: Node, sides: Mapping[Any, Any]) -> dict[Any, str]:
+    """Give what a field of the same keys says of each side: its weight, as a share of all, or its condition."""
+    for _, value in configuration(node):
+        if value is sides or not isinstance(value, Mapping) or not sides.keys() <= value.keys():
+            continue
+        if all(isinstance(each, int | float) for each in value.values()):
+            total = sum(value.values()) or 1.0
+            return {key: percent(value[key] / total) for key in sides}
+        return {key: " ".join(value[key].split()) for key in sides if isinstance(value[key], str)}
+    return {}
 
 
 def notes_of(node: Any) -> Iterator[str]:
-    """Say how a pattern is set: its simple fields that are not at their defaults."""
+    """Say how a pattern is set: its simple fields that are not at their defaults, and say nothing of one side."""
+    keys = {side for _, value in configuration(node) for side in sides_named(value)}
     for field, value in configuration(node):
-        if field.name in (*PLACES, "weights", "shares", "value") or not field.repr:
+        if field.name in PLACES or not field.repr or (isinstance(value, Mapping) and keys and keys <= value.keys()):
             continue
         if field.default is not MISSING and value == field.default:
             continue
         text = note_of(field.name, value)
         if text:
             yield text
+
+
+def sides_named(value: Any) -> list[Any]:
+    """Give the keys under which a field holds nodes."""
+    return [key for key, inner in value.items() if isinstance(inner, Node)] if isinstance(value, Mapping) else []
 
 
 def note_of(name: str, value: Any) -> str:
@@ -182,7 +197,7 @@ def note_of(name: str, value: Any) -> str:
     if isinstance(value, int | float):
         text = number(name, value)
     elif isinstance(value, str):
-        text = bare_url(value)
+        text = in_short(bare_url(value))
     elif isinstance(value, tuple | list | frozenset | set):
         text = ", ".join(value) if all(isinstance(item, str) for item in value) else ""
     elif isinstance(value, Mapping):

@@ -28,14 +28,15 @@ class Cached(Dispatcher):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split(Dispatcher):
-    sides: Mapping[Node, float]
+    sides: Mapping[str, Node]
+    weights: Mapping[str, float]
     by: str = "key"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Switch(Dispatcher):
-    rule: Callable[..., Any]
-    table: Mapping[str, Node]
+    rule: Callable[..., Any] | Mapping[str, str]
+    sides: Mapping[str, Node]
     default: Node | None = None
 
 
@@ -88,10 +89,6 @@ def tokens(batch: Batch) -> list[Any]:
     return batch.rows
 
 
-def language(row: Any) -> str:
-    return "ko"
-
-
 def model(name: str) -> Model:
     def predict(batch: Batch) -> list[Any]:
         return batch.rows
@@ -110,16 +107,18 @@ def faces() -> Service:
 
 
 def ranking() -> Service:
-    split = Split({model("ranker-2024"): 90, model("ranker-2025"): 10})
+    split = Split({"old": model("ranker-2024"), "new": model("ranker-2025")}, {"old": 90, "new": 10})
     return Service("ranking", Cached(split, 3600, "redis://user:secret@cache:6379/0"), input=Photo)
 
 
 def nested() -> Service:
     korean = Shadow(model("minilm-ko"), model("minilm-ko-int8"), share=0.1)
     english = tokens >> Fallback((Remote("http://gpu-1:8000/embed", "embedder"), model("small")), timeout=0.15)
-    rest = Split({Parallel({"positive": model("p"), "부정": model("감정-분석-모델")}): 1, model("one"): 1})
-    rule = "row['language'].startswith('zh-Hant') and len(row['text']) > 20"
-    switch = Switch(language, {"ko": korean, "en": english, rule: rest}, default=model("default"))
+    both = Parallel({"positive": model("p"), "부정": model("감정-분석-모델")})
+    rest = Split({"both": both, "one": model("one")}, {"both": 1, "one": 1})
+    long = "language.startswith('zh-Hant') and length > 20"
+    rules = {"ko": "language == 'ko'", "en": "language == 'en'", "long": long}
+    switch = Switch(rules, {"ko": korean, "en": english, "long": rest}, default=model("default"))
     return Service("assistant", tokens >> Cached(switch, ttl=90) >> summarize, input=Photo, output=Face)
 
 

@@ -54,8 +54,8 @@ def test_nested_patterns_stand_below_what_they_are_in() -> None:
     text = shown(graphs.nested())
     for line in (
         "├── cached  ttl 90 s",
-        "│   └── switch  rule language",
-        "│       ├── ko  shadow  share 10 %",
+        "│   └── switch",
+        "│       ├── ko language == 'ko'  shadow  share 10 %",
         "│       │   └── aside candidate  model minilm-ko-int8  function",
         "│       │   └── fallback  timeout 150 ms",
         "│       │       ├── first  remote embedder  at http://gpu-1:8000/embed",
@@ -66,12 +66,12 @@ def test_nested_patterns_stand_below_what_they_are_in() -> None:
 
 def test_a_graph_is_told_in_a_sentence() -> None:
     assert sentence(graphs.ranking().endpoints[0].graph) == (
-        "cached (node: split (90 %: model ranker-2024; 10 %: model ranker-2025))"
+        "cached (node: split (old 90 %: model ranker-2024; new 10 %: model ranker-2025))"
     )
 
 
 def test_the_data_of_a_graph_names_every_side_and_how_it_is_taken() -> None:
-    graph = graph_data(graphs.Shadow(graphs.model("a"), graphs.model("b"), share=0.5), {"b": "10.0.0.2:8000"})
+    graph = graph_data(graphs.Shadow(graphs.model("a"), graphs.model("b"), share=0.5))
     assert graph == {
         "kind": "one",
         "node": "shadow",
@@ -88,7 +88,7 @@ def test_the_data_of_a_graph_names_every_side_and_how_it_is_taken() -> None:
                 "name": "candidate",
                 "note": "",
                 "aside": True,
-                "graph": {"kind": "leaf", "node": "model", "label": "b", "notes": [], "place": "10.0.0.2:8000"},
+                "graph": {"kind": "leaf", "node": "model", "label": "b", "notes": []},
             },
         ],
     }

@@ -55,7 +55,7 @@ def inside(one: Place, other: Place) -> bool:
 
 
 def check_layout(node: Node) -> None:
-    blocks = list(placed(block_of(node, {})))
+    blocks = list(placed(block_of(node)))
     boxes = [place for place in blocks if isinstance(place[2], Box)]
     frames = [place for place in blocks if isinstance(place[2], Frame)]
     for number, box in enumerate(boxes):
@@ -89,7 +89,11 @@ def any_graph() -> st.SearchStrategy[Node]:
             | st.tuples(inner, names).map(lambda pair: graphs.Cached(pair[0], 90.0, pair[1]))
             | some.map(lambda nodes: graphs.Fallback(tuple(nodes)))
             | st.tuples(inner, inner).map(lambda pair: graphs.Shadow(*pair))
-            | some.map(lambda nodes: graphs.Split(dict.fromkeys(nodes, 1.0)))
+            | some.map(
+                lambda nodes: graphs.Split(
+                    {str(n): each for n, each in enumerate(nodes)}, {str(n): 1.0 for n in range(len(nodes))}
+                )
+            )
         )
 
     return st.recursive(leaf, larger, max_leaves=12)
@@ -153,7 +157,10 @@ def test_a_candidate_is_dashed_and_a_remote_node_tells_its_place() -> None:
     text = service_svg(graphs.nested())
     assert text.count('class="line aside"') >= 2
     assert "at http://gpu-1:8000/embed" in text
-    assert "row[&#x27;language&#x27;].s" in text and "…" in text
+    assert (
+        "<title>language.startswith(&#x27;zh-Hant&#x27;) and length &gt; 20</title>" in text
+        and "language == &#x27;ko&#x27;" in text
+    )
 
 
 def test_names_that_look_like_markup_are_text() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,8 +13,6 @@ from hansang.joints.check import Joint
 from hansang.joints.fit import in_words
 from hansang.outline import in_short, outline
 from hansang.service import Endpoint, Service
-
-Places = Mapping[str, str]
 
 BOUNDS = (
     ("minimum", "≥ {}"),
@@ -38,12 +35,12 @@ def service_data(service: Service) -> dict[str, Any]:
         "version": service.version,
         "description": service.description,
         "owner": service.owner,
-        "endpoints": [endpoint_data(endpoint, service.site(endpoint).places) for endpoint in service.endpoints],
+        "endpoints": [endpoint_data(endpoint) for endpoint in service.endpoints],
         "models": [model_data(model) for model in service.models],
     }
 
 
-def endpoint_data(endpoint: Endpoint, places: Places) -> dict[str, Any]:
+def endpoint_data(endpoint: Endpoint) -> dict[str, Any]:
     """Tell what one endpoint takes, does and gives."""
     deadline = endpoint.deadline * 1000.0 if endpoint.deadline is not None else None
     return {
@@ -53,7 +50,7 @@ def endpoint_data(endpoint: Endpoint, places: Places) -> dict[str, Any]:
         "deadline_ms": deadline,
         "input": schema_data(endpoint.given, "validation"),
         "output": schema_data(endpoint.prediction, "serialization"),
-        "graph": graph_data(endpoint.graph, places),
+        "graph": graph_data(endpoint.placed),
         "joints": [joint_data(joint) for joint in endpoint.joints],
     }
 
@@ -65,16 +62,15 @@ def model_data(model: Any) -> dict[str, Any]:
     return {"name": loaded.name, "version": loaded.version, "runtime": loaded.runtime.name, "uri": uri}
 
 
-def graph_data(node: Node, places: Places = MappingProxyType({})) -> dict[str, Any]:
+def graph_data(node: Node) -> dict[str, Any]:
     """Tell how a graph is put together, node in node."""
     shape = outline(node)
-    place = shape.place or places.get(node.label, "")
     data: dict[str, Any] = {"kind": shape.kind, "node": shape.word, "label": shape.label, "notes": list(shape.notes)}
-    if place:
-        data["place"] = place
+    if shape.place:
+        data["place"] = shape.place
     if shape.sides:
         data["sides"] = [
-            {"name": side.name, "note": side.note, "aside": side.aside, "graph": graph_data(side.node, places)}
+            {"name": side.name, "note": side.note, "aside": side.aside, "graph": graph_data(side.node)}
             for side in shape.sides
         ]
     return data

@@ -12,7 +12,6 @@ from typing import Any
 
 from hansang.graph import Node
 from hansang.outline import Kind, outline
-from hansang.pictures.data import Places
 
 HEIGHT = 48.0  # of a node
 GAP = 30.0  # between the nodes of a chain
@@ -89,19 +88,18 @@ class Frame(Block):
     inner: float
 
 
-def block_of(node: Node, places: Places) -> Block:
+def block_of(node: Node) -> Block:
     """Lay out a node with everything in it."""
     shape = outline(node)
-    place = shape.place or places.get(node.label, "")
-    notes = " · ".join([*shape.notes, *([f"at {place}"] if place else [])])
+    notes = " · ".join([*shape.notes, *([f"at {shape.place}"] if shape.place else [])])
     if shape.kind == "chain":
-        return row([block_of(side.node, places) for side in shape.sides])
+        return row([block_of(side.node) for side in shape.sides])
     if not shape.sides:
-        word = "remote" if place else shape.word
+        word = "remote" if shape.place else shape.word
         return box(word, shape.label or shape.word, " · ".join(filter(None, (shape.word, notes))))
     lone = len(shape.sides) == 1
     branches = tuple(
-        Branch("" if lone else side.name, side.note, side.aside, block_of(side.node, places)) for side in shape.sides
+        Branch("" if lone else side.name, side.note, side.aside, block_of(side.node)) for side in shape.sides
     )
     return frame(shape.kind, shape.word, shape.label, notes, branches)
 

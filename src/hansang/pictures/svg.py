@@ -54,7 +54,7 @@ def service_svg(service: Service, endpoint: Endpoint | None = None) -> str:
         block = row(
             [
                 ends(schema_data(each.given, "validation"), "input"),
-                block_of(each.graph, service.site(each).places),
+                block_of(each.placed),
                 ends(schema_data(each.prediction, "serialization"), "output"),
             ]
         )
@@ -67,7 +67,7 @@ def service_svg(service: Service, endpoint: Endpoint | None = None) -> str:
         width = max(width, block.width, text_width(heading + note, 14.0) + 24)
         at += HEADING + block.height + MARGIN
     title = f"{service.name}: the graph of {', '.join(each.path for each in chosen)}"
-    told = " ".join(f"{each.path}: {sentence(each.graph)}." for each in chosen)
+    told = " ".join(f"{each.path}: {sentence(each.placed)}." for each in chosen)
     return document(width + 2 * MARGIN, at, title, told, parts)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hansang.extras import require
 from hansang.graph import Node
-from hansang.outline import duration, outline
+from hansang.outline import duration, in_short, outline
 
 Data = Mapping[str, Any]
 
@@ -87,7 +87,7 @@ def add(tree: Any, graph: Data, before: str, style: str = "") -> None:
     branch = tree.add(line)
     sides = graph.get("sides", ())
     for side in sides:
-        name = " ".join(filter(None, (side["name"] if len(sides) > 1 else "", side["note"])))
+        name = " ".join(filter(None, (side["name"] if len(sides) > 1 else "", in_short(side["note"]))))
         aside = "aside " if side["aside"] else ""
         add(branch, side["graph"], f"{aside}{name}  " if name else "", "dim" if side["aside"] else "yellow")
 

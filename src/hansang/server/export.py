@@ -36,7 +36,8 @@ class CountedExporter:
         self.sent = metrics.counter("hansang_otel_spans_total", "Spans sent to the collector.")
         self.lost = metrics.counter(*LOST, reason="not sent")
         self.taken = 0
-        self.failing = False
+        self.failing = self.closed = False
+        self.lock = threading.Lock()
         self.warned = float("-inf")
 
     def export(self, spans: Sequence[Any]) -> Any:
@@ -45,12 +46,28 @@ class CountedExporter:
         try:
             result = self.exporter.export(spans)
         finally:
-            self.taken += len(spans)
-            self.failing = result is not self.success
-            (self.lost if self.failing else self.sent).add(len(spans))
-            if self.failing:
-                self.warn()
+            self.note(len(spans), result is self.success)
         return result
+
+    def note(self, spans: int, sent: bool) -> None:
+        """Count what came of spans; those that come after the end have been counted as lost."""
+        with self.lock:
+            if self.closed:
+                return
+            self.taken += spans
+            self.failing = not sent
+            (self.sent if sent else self.lost).add(spans)
+        if not sent:
+            self.warn()
+
+    def close(self, put: int) -> int:
+        """Count what was put in and has not come out as lost; gives how many."""
+        with self.lock:
+            self.closed = True
+            left = put - self.taken
+            self.lost.add(left)
+        self.shutdown()
+        return left
 
     def warn(self) -> None:
         """Say that spans are lost, at most once a minute."""
@@ -108,10 +125,8 @@ class BoundedProcessor:
     async def close(self) -> None:
         """Send what waits, for a few seconds at most; less where the collector did not answer before."""
         await in_time(self.shutdown, DEAD_SECONDS if self.exporter.failing else FLUSH_SECONDS)
-        self.exporter.shutdown()
-        left = self.put - self.exporter.taken
+        left = self.exporter.close(self.put)
         if left:
-            self.exporter.lost.add(left)
             log.warning("%d spans could not be sent before the end", left)
 
 

@@ -136,7 +136,7 @@ def metadata_of(service: Service) -> dict[str, Any]:
                 "input": codec.schema if codec is not None and not endpoint.declared else None,
                 "output": with_null(codec.output.json_schema(mode="serialization")) if codec and codec.output else None,
                 "example": endpoint.sample(),
-                "graph": graph_data(endpoint.graph, service.site(endpoint).places),
+                "graph": graph_data(endpoint.placed),
             }
         )
     return {
