@@ -89,7 +89,7 @@ def outline_of_fields(node: Node) -> Outline:
     """Say how a pattern is put together by what its fields hold."""
     word = type(node).__name__.lower()
     if word == "constant":
-        return Outline("leaf", word, "", (in_short(repr(getattr(node, "value", ""))),))
+        return Outline("leaf", word, in_short(repr(getattr(node, "value", ""))))
     sides = tuple(sides_of(node))
     kind, aside = way_of(node, bool(sides))
     sides = tuple(Side(side.node, side.name, side.note, side.name in aside) for side in sides)

@@ -105,6 +105,10 @@ T = TypeVar("T")
 Id = NewType("Id", int)
 
 FIT = [
+    (Keyed, Keyed),
+    (Texts | None, Texts),
+    (Hour, Hour),
+    (list[Keyed], list[Keyed]),
     (int, int),
     (int, float),
     (bool, int),

@@ -7,8 +7,8 @@ import sys
 import typer
 
 from hansang import __version__
-from hansang.cli.doctor import doctor
 from hansang.cli.describe import describe
+from hansang.cli.doctor import doctor
 from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve

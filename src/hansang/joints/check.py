@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NotRequired
+from typing import Any, NotRequired, Union
 
 from typing_extensions import TypedDict
 
 from hansang.errors import ModelError, SchemaError
 from hansang.graph import Function, Node
 from hansang.joints.fit import Fit, Misfit, Reading, in_words
-from hansang.joints.hints import alternatives, bare, item_hint, item_of, prediction_hint, row_hint
+from hansang.joints.hints import alternatives, bare, item_hint, item_of, outcomes, prediction_hint, row_hint
 from hansang.models.model import Model
 from hansang.models.schema import input_schema, output_schema
 from hansang.models.signature import Signature
 from hansang.outline import Outline, Side, outline
+
+MOST_NAMES = 4
 
 make_typed_dict: Any = TypedDict  # its fields are known at run time only
 not_required: Any = NotRequired
@@ -141,21 +143,24 @@ def taken_by(node: Node, shape: Outline) -> End:
     if isinstance(node, Function) and node.each:
         return End(title(shape), row_hint(node.function))
     signature = signature_of(node)
-    return End(title(shape), input_schema(signature), "model") if signature is not None else End(title(shape))
+    if signature is None:
+        return End(title(shape))
+    return End(title(shape), input_schema(signature, name=braces(signature.input_names)), "model")
 
 
 def given_by(node: Node, shape: Outline) -> End:
     """Say what a node that is made of no others gives."""
     if isinstance(node, Function):
         hint = prediction_hint(node.function)
-        return End(title(shape), hint if node.each else item_of(hint))
+        return End(title(shape), without_errors(hint if node.each else item_of(hint)))
     if shape.word == "constant":
         return End(title(shape), type_of(getattr(node, "value", None)))
     if isinstance(node, Model) and callable(node.source):
-        return End(title(shape), item_hint(node.source))
+        return End(title(shape), without_errors(item_hint(node.source)))
     signature = signature_of(node)
-    known = signature is not None and signature.outputs
-    return End(title(shape), output_schema(signature) if known else Any)
+    if signature is None or not signature.outputs:
+        return End(title(shape))
+    return End(title(shape), output_schema(signature, braces(signature.output_names)))
 
 
 def signature_of(node: Node) -> Signature | None:
@@ -174,7 +179,22 @@ def together(shape: Outline, answers: dict[str, list[End]]) -> Any:
     for name, ends in answers.items():
         kind = ends[0].type if len(ends) == 1 and ends[0].known else Any
         fields[name] = not_required[kind] if shape.partial else kind
-    return make_typed_dict(f"{{{', '.join(fields)}}}", fields)
+    return make_typed_dict(braces(fields), fields)
+
+
+def braces(names: Iterable[str]) -> str:
+    """Name a type that has no name by its fields."""
+    some = list(names)
+    return f"{{{', '.join([*some[:MOST_NAMES], *(['…'] if len(some) > MOST_NAMES else [])])}}}"
+
+
+def without_errors(hint: Any) -> Any:
+    """Leave out the errors that a prediction can be: a row that failed goes no further."""
+    kinds, good = alternatives(hint), outcomes(hint)
+    if len(kinds) == len(good) or not good:
+        return hint
+    union: Any = Union
+    return union[tuple(good)]
 
 
 def title(shape: Outline) -> str:

@@ -75,8 +75,10 @@ class Fit:
         return Misfit(place, in_words(gives), in_words(takes))
 
     def _differ(self, gives: Any, takes: Any, place: tuple[str, ...]) -> Misfit | None:
+        if gives == takes:
+            return None
         record = record_of(takes)
-        if record is not None and not (gives is takes or derived(gives, takes)):
+        if record is not None and not derived(gives, takes):
             return self._fields(gives, record, takes, place)
         if self._mapping(takes):
             return self._values(gives, takes, place)

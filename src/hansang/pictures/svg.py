@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from hansang.graph import Node
 from hansang.outline import duration
 from hansang.pictures.data import schema_data
 from hansang.pictures.layout import (
@@ -69,6 +70,18 @@ def service_svg(service: Service, endpoint: Endpoint | None = None) -> str:
     title = f"{service.name}: the graph of {', '.join(each.path for each in chosen)}"
     told = " ".join(f"{each.path}: {sentence(each.placed)}." for each in chosen)
     return document(width + 2 * MARGIN, at, title, told, parts)
+
+
+def graph_svg(node: Node, title: str) -> str:
+    """Draw a graph alone, with a line that comes in and one that leaves."""
+    block = block_of(node)
+    level = MARGIN + block.port
+    parts = [
+        path(f"M{number(4)} {number(level)}H{number(MARGIN + 10)}", tip=first_is_box(block)),
+        *drawn(block, MARGIN + 10, MARGIN),
+        path(f"M{number(MARGIN + 10 + block.width)} {number(level)}h{number(MARGIN + 5)}", tip=True),
+    ]
+    return document(block.width + 2 * MARGIN + 20, block.height + 2 * MARGIN, title, f"{sentence(node)}.", parts)
 
 
 def document(width: float, height: float, title: str, told: str, parts: list[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hansang.errors import SettingsError
 from hansang.extras import require
-from hansang.metrics import Metrics
+from hansang.metrics import Counter, Metrics
 from hansang.tracing import Tracing
 
 log = logging.getLogger("hansang")
@@ -22,7 +22,6 @@ log = logging.getLogger("hansang")
 NEED = "HANSANG_OTEL"
 OTLP = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 QUEUE = "OTEL_BSP_MAX_QUEUE_SIZE"
-LOST = "hansang_otel_lost_spans_total", "Spans that were not sent, by reason."
 FLUSH_SECONDS, DEAD_SECONDS = 3.0, 0.5
 SILENCE = 60.0
 
@@ -34,7 +33,7 @@ class CountedExporter:
         self.exporter = exporter
         self.success = require("opentelemetry.sdk.trace.export", "otel", NEED).SpanExportResult.SUCCESS
         self.sent = metrics.counter("hansang_otel_spans_total", "Spans sent to the collector.")
-        self.lost = metrics.counter(*LOST, reason="not sent")
+        self.lost = lost(metrics, "not sent")
         self.taken = 0
         self.failing = self.closed = False
         self.lock = threading.Lock()
@@ -95,7 +94,7 @@ class BoundedProcessor:
         self.exporter = exporter
         self.size = size
         self.put = 0
-        self.dropped = metrics.counter(*LOST, reason="queue full")
+        self.dropped = lost(metrics, "queue full")
         self.batches: Any = export.BatchSpanProcessor(exporter, max_queue_size=size)
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
@@ -173,6 +172,11 @@ async def exporting(service: str, version: str, metrics: Metrics) -> AsyncIterat
         yield Tracing(provider)
     finally:
         await processor.close()
+
+
+def lost(metrics: Metrics, reason: str) -> Counter:
+    """Give the counter of spans that were lost in this way."""
+    return metrics.counter("hansang_otel_lost_spans_total", "Spans that were not sent, by reason.", reason=reason)
 
 
 def queue_size() -> int:
