@@ -307,7 +307,8 @@ class Worded(Abc):
 def test_a_model_takes_the_fields_of_its_signature_by_name(trees: Path) -> None:
     Service("trees", Model(trees), input=Abc).load()
     with pytest.raises(
-        SchemaError, match=r"the model 'trees' needs the fields 'b', 'c' \(number, number\), which the input schema Ab"
+        SchemaError,
+        match=r"the model 'trees' needs the fields 'b' \(number\), 'c' \(number\), which the input schema Ab",
     ):
         Service("trees", Model(trees), input=Ab).load()
     with pytest.raises(SchemaError, match="the model 'trees' takes b as number, the input schema Worded gives text"):

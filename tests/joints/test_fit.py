@@ -168,7 +168,7 @@ MISFIT = [
     (Hour, str, Misfit((), "Hour", "text")),
     (str, Hour, Misfit((), "text", "Hour")),
     (list[int], Hour, Misfit((), "list of integer", "Hour")),
-    (Hour, Wide, Misfit((), "hour, temp", "number", lacks=("wind",))),
+    (Hour, Wide, Misfit((), "hour, temp", "'wind' (number)", lacks=("wind",))),
     (Texts, Keyed, Misfit(("hour",), "text", "integer")),
     (Texts, dict[str, float], Misfit(("hour",), "text", "number")),
     (dict[str, str], Keyed, Misfit(("hour",), "text", "integer")),
@@ -228,7 +228,7 @@ def test_a_model_reads_by_names_and_validation_converts(reading: Reading, gives:
     ("reading", "gives", "takes", "misfit"),
     [
         ("model", Texts, Keyed, Misfit(("hour",), "text", "integer")),
-        ("model", Hour, Wide, Misfit((), "hour, temp", "number", lacks=("wind",))),
+        ("model", Hour, Wide, Misfit((), "hour, temp", "'wind' (number)", lacks=("wind",))),
         ("model", str, Keyed, Misfit((), "text", "Keyed")),
         ("validated", Wide, Closed, Misfit(("temp",), "number", "")),
         ("validated", Hour, Closed, Misfit(("temp",), "number", "")),
@@ -256,7 +256,7 @@ def test_a_nested_field_is_named_with_its_whole_place() -> None:
     class Other(BaseModel):
         inner: Hour
 
-    assert Fit().misfit(Outer, Other) == Misfit(("inner",), "x", "integer", lacks=("hour",))
+    assert Fit().misfit(Outer, Other) == Misfit(("inner",), "x", "'hour' (integer)", lacks=("hour",))
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,8 @@ class Joint:
         inner = f" in {place}" if place else ""
         if misfit.lacks:
             fields, it = ("field", "it") if len(misfit.lacks) == 1 else ("fields", "them")
-            names = ", ".join(map(repr, misfit.lacks))
             return (
-                f"{taker} needs the {fields} {names} ({misfit.takes}){inner}, which {giver} does not give "
+                f"{taker} needs the {fields} {misfit.takes}{inner}, which {giver} does not give "
                 f"(it gives {misfit.gives}); add {it} there, or put a node between them that makes {it}"
             )
         if not misfit.takes:

@@ -116,7 +116,7 @@ class Fit:
     def _each(self, given: Record, record: Record, place: tuple[str, ...]) -> Misfit | None:
         lacks = [name for name in record.fields if name not in given.fields and name not in record.optional]
         if lacks and not given.open:
-            wanted = ", ".join(in_words(record.fields[name]) for name in lacks)
+            wanted = ", ".join(f"{name!r} ({in_words(record.fields[name])})" for name in lacks)
             return Misfit(place, ", ".join(given.fields) or "no field", wanted, tuple(lacks))
         inner = self._inner(record)
         for name, kind in record.fields.items():
