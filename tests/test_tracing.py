@@ -187,6 +187,45 @@ async def test_nodes_in_nodes_are_children_of_those_even_in_tasks_of_their_own()
 
 
 @on_loop
+async def test_a_task_that_outlives_its_node_does_not_give_later_requests_to_the_first_one() -> None:
+    kept = Kept()
+    queue: asyncio.Queue[Batch] = asyncio.Queue()
+    inner: list[Node] = []
+
+    @node
+    async def starts(batch: Batch) -> list[int]:
+        if not tasks:
+            tasks.append(asyncio.create_task(works_off()))
+        queue.put_nowait(batch)
+        return batch.rows
+
+    async def works_off() -> None:
+        for _ in range(2):
+            await inner[0](await queue.get())
+
+    tasks: list[asyncio.Task[None]] = []
+    site = Site("digits", "predict", tracing=kept.tracing)
+    inner.append(site.bind(double))
+    graph = site.bind(starts)
+    first, second = kept.calls(None, None)
+    await graph(Batch([1], [first]))
+    await graph(Batch([2], [second]))
+    await tasks[0]
+    parents = [span.parent for span in kept.spans if span.name == "node double"]
+    starters = {span.parent.span_id: span.context for span in kept.spans if span.name == "node starts" and span.parent}
+    assert parents == [starters[first.span.get_span_context().span_id], second.span.get_span_context()]
+
+
+@on_loop
+async def test_a_copy_that_outlives_its_request_is_still_of_its_trace() -> None:
+    kept = Kept()
+    calls = kept.calls(None, None)
+    kept.end(calls)
+    await kept.bound(double)(Batch([1, 2], [call.apart() for call in calls]))
+    assert len(kept.one("node double").links) == 2
+
+
+@on_loop
 async def test_the_sides_of_a_dispatcher_belong_to_the_requests_of_their_rows() -> None:
     kept = Kept()
     calls = kept.calls(None, None)

@@ -64,7 +64,7 @@ class Call:
 
     def apart(self) -> Call:
         """Give a call for the same row that outlives its request: no deadline, and no caller who leaves, ends it."""
-        return Call(self.id, self.row, None, self.headers, self.key, self.request_id)
+        return Call(self.id, self.row, None, self.headers, self.key, self.request_id, span=self.span)
 
     def join(self, fork: Call) -> None:
         """Take over what happened to the row on a way of its own, and forget that way."""

@@ -140,7 +140,7 @@ class Traced(Timed):
         span = spans.begin(batch)
         if span is None:
             return await Timed.__call__(self, batch)
-        steps, before = len(batch.calls[0].trail), spans.tracing.enter(span)
+        steps, before = len(batch.calls[0].trail), spans.tracing.enter(span, batch)
         try:
             answers = await Timed.__call__(self, batch)
         except BaseException as error:

@@ -22,8 +22,26 @@ TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0
 
 Attributes = Mapping[str, str | int | float | bool]
 
-# The span of the node that runs here, and whose it is: a service can be called from a node of another one.
-enclosing: ContextVar[tuple[Tracing, Any] | None] = ContextVar("hansang_node_span", default=None)
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The span of the node that runs, and the requests whose rows it has."""
+
+    tracing: Tracing
+    span: Any
+    requests: Sequence[Any]
+
+    def holds(self, tracing: Tracing, requests: Sequence[Any]) -> bool:
+        """Say whether rows of these requests are here because of this node.
+
+        A task outlives the node that it was started in, and then works for other requests; and a service can be called
+        from a node of another one.
+        """
+        known = set(map(id, self.requests))
+        return tracing is self.tracing and all(id(request) in known for request in requests)
+
+
+enclosing: ContextVar[Around | None] = ContextVar("hansang_node_span", default=None)
 
 
 class Tracing:
@@ -66,16 +84,14 @@ class Tracing:
         It is a child of the node around it; else of the request, when all rows are of one; else the root of a trace of
         its own, linked with the requests both ways.
         """
-        around = enclosing.get()
-        if around is not None and around[0] is not self:
-            around = None
         requests = spans_of(batch)
         if not requests:
             return None
+        around = self.around(requests)
         name = f"node {label}"
         attributes = {"hansang.node": label, "hansang.endpoint": endpoint, "hansang.rows": batch.size}
         if around is not None or len(requests) == 1:
-            parent = around[1] if around is not None else requests[0]
+            parent = around if around is not None else requests[0]
             return self.tracer.start_span(
                 name, self.api.set_span_in_context(parent, self.nothing), attributes=attributes
             )
@@ -86,13 +102,19 @@ class Tracing:
         links = [self.api.Link(span.get_span_context()) for span in sampled[:MOST_LINKS]]
         span = self.tracer.start_span(name, self.nothing, attributes=attributes, links=links)
         for request in sampled:
-            request.add_link(span.get_span_context())
+            if request.is_recording():  # the request of a shadow's row may be answered already
+                request.add_link(span.get_span_context())
         return span
 
-    def enter(self, span: Any) -> tuple[Any, Any]:
+    def around(self, requests: Sequence[Any]) -> Any:
+        """Give the span of the node that has sent the rows of these requests here; `None` when there is none."""
+        around = enclosing.get()
+        return around.span if around is not None and around.holds(self, requests) else None
+
+    def enter(self, span: Any, batch: Batch) -> tuple[Any, Any]:
         """Make a node's span the one that what runs inside is a child of; gives what `leave` needs."""
         before = enclosing.get(), self.contexts.get_current()
-        enclosing.set((self, span))
+        enclosing.set(Around(self, span, spans_of(batch)))
         self.contexts.attach(self.api.set_span_in_context(span))
         return before
 
@@ -132,11 +154,11 @@ class Tracing:
 
     def headers(self, batch: Batch) -> dict[str, str]:
         """Give the header fields that continue the trace of the node that runs, or of the only request, elsewhere."""
-        around = enclosing.get()
-        requests = [around[1]] if around is not None and around[0] is self else spans_of(batch)
+        requests = spans_of(batch)
+        span = self.around(requests) or (requests[0] if len(requests) == 1 else None)
         fields: dict[str, str] = {}
-        if len(requests) == 1:
-            self.propagator.inject(fields, self.api.set_span_in_context(requests[0], self.nothing))
+        if span is not None:
+            self.propagator.inject(fields, self.api.set_span_in_context(span, self.nothing))
         return fields
 
 

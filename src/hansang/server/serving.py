@@ -97,7 +97,9 @@ class Serving:
         record = None
         if self.recorder is not None:
             record = Recording(self.recorder, self.service.name, endpoint.name, codec).beside
-        return replace(self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs, tracing=self.tracing)
+        return replace(
+            self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs, tracing=self.tracing
+        )
 
     def _jobs(self) -> JobStore:
         """Give the store of the service, the same one to all who ask; it is opened when it is entered."""
