@@ -12,6 +12,7 @@ from hansang.errors import Problem
 from hansang.peers.client import Client
 from hansang.peers.http import Answer
 
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A batch as a request."""

@@ -14,7 +14,7 @@ from hansang.errors import InvalidRow, ModelFailed, Problem, TooLarge
 from hansang.peers.client import Client
 from hansang.peers.http import Answer
 from hansang.peers.outcomes import read_json, refusal, row_problem
-from hansang.peers.peer import Cut, Question, milliseconds, fields_of
+from hansang.peers.peer import Cut, Question, fields_of, milliseconds
 
 EACH = "handling=lenient"  # RFC 7240: an outcome for each row, even when all of them failed
 

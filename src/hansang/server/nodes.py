@@ -56,7 +56,9 @@ class NodeTurn(Turn):
             answers = await settle(self.graph, batch)
             body = write_answers(batch, answers, known)
             errors = {place: row for place, row in enumerate(answers.rows) if isinstance(row, Exception)}
-            self._count([ask], batch.size, errors if answers.failed else {}, [time.monotonic() - ask.started] * batch.size)
+            self._count(
+                [ask], batch.size, errors if answers.failed else {}, [time.monotonic() - ask.started] * batch.size
+            )
             for place, error in errors.items():
                 call = batch.calls[place]
                 self._log(call.request_id or call.id or ask.id, trace_id([call]), place, error)
