@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hansang.graph import chain as chain
     from hansang.graph import node as node
     from hansang.models.model import Model as Model
+    from hansang.nodes.cached import cached as cached
     from hansang.nodes.fallback import fallback as fallback
     from hansang.nodes.parallel import parallel as parallel
     from hansang.nodes.remote import remote as remote
@@ -40,6 +41,7 @@ _PLACES = {
     "Problem": "hansang.errors",
     "Service": "hansang.service",
     "UsageError": "hansang.errors",
+    "cached": "hansang.nodes.cached",
     "chain": "hansang.graph",
     "fallback": "hansang.nodes.fallback",
     "node": "hansang.graph",

@@ -31,6 +31,9 @@ class Part:
 
     A `limit` is for a part whose batch is a fork: what is not settled in time fails, and its calls are told that
     nobody waits any more.
+
+    `ended` is called when the part is over, however it ended: its rows were settled, or it was cancelled, even before
+    it began. It may be called more than once.
     """
 
     batch: Batch
@@ -38,6 +41,7 @@ class Part:
     at: Places | None = None
     then: Callable[[Places, Batch], Iterable[Part]] | None = None
     limit: Limit | None = None
+    ended: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -136,22 +140,40 @@ async def dispatch(node: Dispatcher, batch: Batch, at: Places, send: Send) -> No
         send(at, batch.fail(failure(error, name_of(node))))
         return
     running = []
+    try:
+        for part in parts:
+            places = at if part.at is None else [at[place] for place in part.at]
+            if part.node is None:
+                send(places, part.batch)
+            else:
+                running.append((part, places))
+        await side_by_side([run(part, places, send) for part, places in running])
+    finally:
+        end(parts)
+
+
+def end(parts: Iterable[Part]) -> None:
+    """Tell the parts that they are over."""
     for part in parts:
-        places = at if part.at is None else [at[place] for place in part.at]
-        if part.node is None:
-            send(places, part.batch)
-        else:
-            running.append((part, places))
-    await side_by_side([run(part, places, send) for part, places in running])
+        if part.ended is not None:
+            part.ended()
 
 
 async def run(part: Part, at: Places, send: Send) -> None:
     """Run one part, and what becomes of its answers."""
-    then = part.then
-    if then is None:
-        await run_limited(part, at, send)
-        return
+    try:
+        if part.then is None:
+            await run_limited(part, at, send)
+        else:
+            await run_on(part, part.then, at, send)
+    finally:
+        end((part,))
+
+
+async def run_on(part: Part, then: Callable[[Places, Batch], Iterable[Part]], at: Places, send: Send) -> None:
+    """Run one part, and the parts that its answers become."""
     more: list[asyncio.Task[None]] = []
+    begun: list[Part] = []
 
     def settled(places: Places, answers: Batch) -> None:
         here = at if in_order(places, len(at)) else [at[place] for place in places]
@@ -165,6 +187,7 @@ async def run(part: Part, at: Places, send: Send) -> None:
             if next_part.node is None:
                 send(next_at, next_part.batch)
             else:
+                begun.append(next_part)
                 more.append(asyncio.ensure_future(run(next_part, next_at, send)))
 
     try:
@@ -174,6 +197,7 @@ async def run(part: Part, at: Places, send: Send) -> None:
     finally:
         for task in more:
             task.cancel()
+        end(begun)
 
 
 async def run_limited(part: Part, at: Places, send: Send) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hansang.batch import Batch
 from hansang.errors import UsageError, WrongRows
+from hansang.fingerprint import described_fields
 from hansang.isolate import attempt, failure
 from hansang.lanes import Lane
 
@@ -25,6 +26,7 @@ class Node:
 
     __slots__ = ()
     aside: ClassVar[tuple[str, ...]] = ()
+    live: ClassVar[bool] = False
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict every row of the batch."""
@@ -47,6 +49,14 @@ class Node:
 
         It is the endpoint's schema where rows reach the node as they came in, and None anywhere else.
         """
+
+    def fingerprint(self) -> str:
+        """Say what its answers depend on beside the rows; a cache keeps apart what differs in it.
+
+        By default its class and its fields: inner nodes by their own, functions by their code. A node of which it can
+        change while it runs is `live`, and asked for every batch.
+        """
+        return described_fields(self)
 
     def __rshift__(self, other: Node | Callable[..., Any]) -> Chain:
         return chain(self, other)

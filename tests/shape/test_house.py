@@ -30,6 +30,7 @@ FLOORS = (
             "dispatch",
             "errors",
             "extras",
+            "fingerprint",
             "graph",
             "isolate",
             "lanes",

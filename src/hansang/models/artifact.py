@@ -64,6 +64,11 @@ class Artifact:
         """SHA-256 over the names and the bytes of all files."""
         return digest(self.path)
 
+    @property
+    def identity(self) -> str:
+        """What tells its files from any other's: the id that MLflow gave them, else their digest."""
+        return self.model_id or self.run_id or self.digest
+
     def file(self, *names: str | None) -> Path:
         """Find one of the model's files by the first name that is given; it must lie inside the model's folder."""
         if not self.path.is_dir():

@@ -9,11 +9,12 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hansang.batch import Batch
 from hansang.call import Step
 from hansang.errors import ModelError
+from hansang.fingerprint import described
 from hansang.graph import Node
 from hansang.metrics import SIZES, Metrics
 from hansang.models.artifact import Artifact
@@ -31,7 +32,7 @@ WARM_UP_SECONDS = 0.3
 
 @dataclass(slots=True, eq=False)
 class Loaded:
-    """A model in memory: where it came from, what runs it and what feeds it."""
+    """A model in memory: where it came from, what runs it, what feeds it, and what tells it from any other."""
 
     artifact: Artifact | None
     runtime: Runtime
@@ -39,6 +40,7 @@ class Loaded:
     seconds: float
     name: str
     version: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,7 @@ class Model(Node):
     inline: bool | None = None
     isolate: bool = True
     _state: list[Loaded] = field(default_factory=list, init=False, repr=False)
+    live: ClassVar[bool] = True
 
     @property
     def label(self) -> str:
@@ -80,6 +83,10 @@ class Model(Node):
     async def __call__(self, batch: Batch) -> Batch:
         """Predict a batch through the model's queue."""
         return await self.loaded.batcher(batch)
+
+    def fingerprint(self) -> str:
+        """Say what is in memory now: name, version and the files' identity; of a function its code."""
+        return self.loaded.fingerprint
 
     @property
     def loaded(self) -> Loaded:
@@ -118,7 +125,8 @@ class Model(Node):
             observe=call_counter(metrics, name, version) if metrics else None,
             dropped=drop_counter(metrics, name, version) if metrics else None,
         )
-        loaded = Loaded(artifact, runtime, batcher, 0.0, name, version)
+        fingerprint = f"{name} {version} {artifact.identity if artifact else described(self.source)}"
+        loaded = Loaded(artifact, runtime, batcher, 0.0, name, version, fingerprint)
         try:
             self._warm_up(loaded)
         except ModelError:

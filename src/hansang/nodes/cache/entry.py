@@ -1,0 +1,147 @@
+"""What a cache keeps of a row: its outcome, out of reach of whoever changes what he got, and what answered it."""
+
+from __future__ import annotations
+
+import copy
+import marshal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from hansang.call import Step
+from hansang.errors import Problem
+from hansang.nodes.cache.plain import PLAIN, is_plain
+
+LEADERS_OWN = frozenset({408, 429, 499, 503, 504})
+MOST_STEPS = 1000
+NATIVE = 4
+
+getsizeof = sys.getsizeof
+
+Thaw = Callable[[Any], Any]
+Entry = tuple[Any, Thaw | None, int, Step, float]
+"""What is held, how a hit gets a copy of its own of it (None: it cannot be changed), the bytes that it takes, the step
+that a hit writes, and until when it is good, on the cache's clock. A bare tuple, for thousands are made a second."""
+
+
+class Unkept(Exception):
+    """An outcome cannot be kept."""
+
+
+def outcome_of(entry: Entry) -> Any:
+    """Give the outcome, for one row to keep."""
+    return entry[0] if entry[1] is None else entry[1](entry[0])
+
+
+def all_frozen(outcomes: Sequence[Any], step: Step, expires: float) -> list[Entry] | None:
+    """Make entries of outcomes of one way, if none of them can be changed."""
+    if not PLAIN.issuperset(map(type, outcomes)):
+        return None
+    return [
+        (outcome, None, size, step, expires) for outcome, size in zip(outcomes, map(getsizeof, outcomes), strict=True)
+    ]
+
+
+def frozen(outcome: Any, step: Step, expires: float) -> Entry:
+    """Make an entry of an outcome; raises `Unkept` for one that cannot be copied."""
+    kind = type(outcome)
+    if kind in PLAIN:
+        return outcome, None, getsizeof(outcome), step, expires
+    if (kind is dict or kind is list or kind is tuple) and is_plain((outcome,)):
+        held = marshal.dumps(outcome, NATIVE)  # of this process, and read by it alone
+        return held, marshal.loads, getsizeof(held), step, expires
+    try:
+        kept, thaw = copied(outcome, kind)
+        return kept, thaw, size_of(kept), step, expires
+    except Exception as error:
+        raise Unkept(f"{kind.__name__}: {type(error).__name__}: {error}") from error
+
+
+def copied(outcome: Any, kind: type) -> tuple[Any, Callable[[Any], Any] | None]:
+    """Copy an outcome, and say how each hit gets a copy of its own."""
+    if isinstance(outcome, np.generic) and not outcome.dtype.hasobject:
+        return outcome, None
+    if isinstance(outcome, np.ndarray) and not outcome.dtype.hasobject:
+        return outcome.copy(), np.copy
+    if isinstance(outcome, Exception):
+        return copy_error(outcome), copy_error
+    if isinstance(outcome, BaseModel) and PLAIN.issuperset(map(type, vars(outcome).values())):
+        return copy.copy(outcome), copy.copy
+    return copy.deepcopy(outcome), copy.deepcopy
+
+
+def copy_error(error: Exception) -> Exception:
+    """Copy an error without its traceback: the same one raised again and again would carry ever longer ones."""
+    twin = copy.copy(error)
+    if type(twin) is not type(error) or twin.args != error.args:
+        raise Unkept(f"{type(error).__name__} cannot be copied")
+    return twin
+
+
+def is_leaders_own(error: Exception) -> bool:
+    """Say whether a failure says nothing of the row: this caller left, was late, or was refused."""
+    return isinstance(error, Problem) and error.status in LEADERS_OWN
+
+
+def size_of(value: Any, seen: set[int] | None = None) -> int:
+    """Give the bytes that a value takes, what it refers to included."""
+    seen = set() if seen is None else seen
+    if id(value) in seen or isinstance(value, type):
+        return 0
+    seen.add(id(value))
+    size = getsizeof(value)
+    if isinstance(value, np.ndarray):
+        return int(size if value.base is None else size + value.nbytes) + (
+            sum(size_of(item, seen) for item in value.ravel().tolist()) if value.dtype.hasobject else 0
+        )
+    images = sys.modules.get("PIL.Image")
+    if images is not None and isinstance(value, images.Image):
+        return int(size + value.width * value.height * len(value.getbands()) * (4 if value.mode in "IF" else 1))
+    if isinstance(value, dict):
+        return size + sum(size_of(key, seen) + size_of(item, seen) for key, item in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return size + sum(size_of(item, seen) for item in value)
+    slots = [getattr(value, name, None) for kind in type(value).__mro__ for name in slots_of(kind)]
+    return size + sum(size_of(item, seen) for item in (getattr(value, "__dict__", None), *slots))
+
+
+def slots_of(kind: type) -> Sequence[str]:
+    """Name the slots of one class."""
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else [name for name in slots if not name.startswith("__") or name in SEEN]
+
+
+SEEN = frozenset({"__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__"})
+
+
+class Steps:
+    """The steps of hits, one for each way that a row was answered: rows that share one are recorded together."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._steps: dict[tuple[str, str, str], Step] = {}
+
+    def of(self, way: Sequence[Step]) -> Step:
+        """Give the step of a hit on what was answered this way."""
+        if len(way) == 1:
+            only = way[0]
+            return self.named(only.model, only.version, only.variant)
+        models = [step for step in way if step.model]
+        return self.named(
+            ",".join([step.model for step in models]),
+            ",".join([step.version for step in models]),
+            ",".join([step.variant for step in way if step.variant]),
+        )
+
+    def named(self, model: str, version: str, variant: str) -> Step:
+        """Give the step of a hit on an answer of these models, versions and variants."""
+        key = model, version, variant
+        step = self._steps.get(key)
+        if step is None:
+            if len(self._steps) >= MOST_STEPS:
+                self._steps.clear()
+            step = self._steps[key] = Step(self.label, model, version, variant, cached=True)
+        return step
