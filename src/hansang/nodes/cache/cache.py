@@ -76,39 +76,49 @@ class Cache:
     def _sorted(self, batch: Batch, keys: list[Key], identity: bytes) -> list[Part]:
         near = self.near
         entries: list[Entry | None] = near.get(keys) if near is not None else [None] * len(keys)
-        flying, flight = self.flights.flying, Flight(identity, batch.background)
+        flight = Flight(identity, batch.background)
         if self._all_lead(keys, entries):
             flight.keys = keys  # type: ignore[assignment]  # every row has one
-            flying.update(dict.fromkeys(flight.keys, flight))
+            self.flights.flying.update(dict.fromkeys(flight.keys, flight))
             return [self._leading(batch, keys, range(batch.size), flight)]
         if None not in entries:
-            self.counts.hit.add(len(entries))
-            return [settled(batch, range(batch.size), entries)]
-        hits, leading, following = [], [], []
-        for place, key in enumerate(keys):
-            if entries[place] is not None:
-                hits.append(place)
-            elif key is None:
-                leading.append(place)
-            else:
-                other = flying.get(key)
-                if other is not None and other.background and not batch.background:
-                    other.alone, other = False, None
-                if other is None:
-                    flying[key] = flight
-                    flight.keys.append(key)
-                    leading.append(place)
-                else:
-                    following.append((place, self.flights.join(other, key)))
-        parts = []
+            return [self._hits(batch, range(batch.size), entries)]
+        parts: list[Part] = []
+        hits = [place for place, entry in enumerate(entries) if entry is not None]
         if hits:
-            self.counts.hit.add(len(hits))
-            parts.append(settled(batch, hits, [entries[place] for place in hits]))
+            parts.append(self._hits(batch, hits, [entries[place] for place in hits]))
+        leading, following = self._board(keys, entries, flight)
         if leading:
             parts.append(self._leading(batch, keys, leading, flight))
         if following:
             parts.append(self._following(batch, keys, following))
         return parts
+
+    def _hits(self, batch: Batch, at: Places, entries: Sequence[Any]) -> Part:
+        self.counts.hit.add(len(at))
+        return settled(batch, at, entries)
+
+    def _board(
+        self, keys: list[Key], entries: list[Entry | None], flight: Flight
+    ) -> tuple[list[int], list[tuple[int, Landed]]]:
+        """Give the rows that nobody computes yet, who lead now, and what the others wait for."""
+        flying, leading, following = self.flights.flying, [], []
+        for place, key in enumerate(keys):
+            if entries[place] is not None:
+                continue
+            if key is None:
+                leading.append(place)
+                continue
+            other = flying.get(key)
+            if other is not None and other.background and not flight.background:
+                other.alone, other = False, None
+            if other is None:
+                flying[key] = flight
+                flight.keys.append(key)
+                leading.append(place)
+            else:
+                following.append((place, self.flights.join(other, key)))
+        return leading, following
 
     def _all_lead(self, keys: list[Key], entries: list[Entry | None]) -> bool:
         """Say whether every row is the first of its key, quickly: it is the usual case of rows that are all new."""
@@ -142,10 +152,7 @@ class Cache:
             key = lookup.keys[place]
             if key is not None:
                 self.flights.land(flight, key, lookup.found[place])
-        parts = []
-        if hits:
-            self.counts.hit.add(len(hits))
-            parts.append(settled(batch, hits, [lookup.found[place] for place in hits]))
+        parts = [self._hits(batch, hits, [lookup.found[place] for place in hits])] if hits else []
         missing = [place for place, entry in enumerate(lookup.found) if entry is None]
         if missing:
             keys = [lookup.keys[place] for place in missing]

@@ -8,8 +8,8 @@ from typing import Any
 
 from hansang.nodes.cache.entry import Entry
 
-OVERHEAD = 350
-"""What the interpreter needs for an entry beside its key and its outcome: measured by `tests/nodes/cache`."""
+OVERHEAD = 230
+"""What the interpreter needs for an entry beside its key and its outcome: as `tests/nodes/cache` measures it."""
 
 
 class Memory:
