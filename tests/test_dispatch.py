@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -327,3 +328,53 @@ async def test_a_node_whose_inner_work_was_cancelled_fails_its_rows_and_does_not
     answers = await gathered(plus(1) >> Modulo((leaks,)), Batch.of([0, 1]))
     assert isinstance(answers.rows[0], ModelFailed) or isinstance(answers.rows[1], ModelFailed)
     assert answers.failed == 1
+
+
+class Told(Dispatcher):
+    """Says which of its parts are over; `then` sends every row on to a second part."""
+
+    first: Node
+    second: Node
+    over: list[str] = field(default_factory=list)
+
+    def parts(self, batch: Batch) -> Iterable[Part]:
+        def then(at: Places, answers: Batch) -> Iterable[Part]:
+            return [Part(answers, self.second, ended=lambda: self.over.append("second"))]
+
+        half = range(batch.size // 2)
+        rest = range(batch.size // 2, batch.size)
+        return [
+            Part(batch.take(half), self.first, half, then, ended=lambda: self.over.append("first")),
+            Part(batch.take(rest), self.first, rest, ended=lambda: self.over.append("rest")),
+        ]
+
+
+@on_loop
+async def test_a_part_is_told_that_it_is_over_after_its_rows_were_settled() -> None:
+    graph = Told(plus(1), plus(10))
+    assert (await graph(Batch.of([0, 1]))).rows == [11, 2]
+    assert set(graph.over) == {"first", "second", "rest"}
+
+
+@on_loop
+async def test_a_part_is_told_that_it_is_over_when_its_node_or_what_follows_is_cancelled() -> None:
+    for turned, known in ((1, {"first", "rest"}), (6, {"first", "second", "rest"})):
+        gate = Gate()
+        graph = Told(plus(1), gate)
+        running = asyncio.create_task(gathered(graph, Batch.of([0, 1])))
+        await turns(turned)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert set(graph.over) >= known
+
+
+@on_loop
+async def test_a_part_is_told_that_it_is_over_when_sending_fails() -> None:
+    graph = Told(plus(1), plus(1))
+
+    def send(at: Places, answers: Batch) -> None:
+        raise KeyError("closed")
+
+    with pytest.raises(KeyError):
+        await flow(graph, Batch.of([0, 1]), range(2), send)
+    assert set(graph.over) >= {"first", "rest"}
