@@ -330,7 +330,8 @@ async def test_a_node_whose_inner_work_was_cancelled_fails_its_rows_and_does_not
     assert answers.failed == 1
 
 
-class Told(Dispatcher):
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched(Dispatcher):
     """Says which of its parts are over; `then` sends every row on to a second part."""
 
     first: Node
@@ -351,7 +352,7 @@ class Told(Dispatcher):
 
 @on_loop
 async def test_a_part_is_told_that_it_is_over_after_its_rows_were_settled() -> None:
-    graph = Told(plus(1), plus(10))
+    graph = Watched(plus(1), plus(10))
     assert (await graph(Batch.of([0, 1]))).rows == [11, 2]
     assert set(graph.over) == {"first", "second", "rest"}
 
@@ -360,7 +361,7 @@ async def test_a_part_is_told_that_it_is_over_after_its_rows_were_settled() -> N
 async def test_a_part_is_told_that_it_is_over_when_its_node_or_what_follows_is_cancelled() -> None:
     for turned, known in ((1, {"first", "rest"}), (6, {"first", "second", "rest"})):
         gate = Gate()
-        graph = Told(plus(1), gate)
+        graph = Watched(plus(1), gate)
         running = asyncio.create_task(gathered(graph, Batch.of([0, 1])))
         await turns(turned)
         running.cancel()
@@ -370,7 +371,7 @@ async def test_a_part_is_told_that_it_is_over_when_its_node_or_what_follows_is_c
 
 @on_loop
 async def test_a_part_is_told_that_it_is_over_when_sending_fails() -> None:
-    graph = Told(plus(1), plus(1))
+    graph = Watched(plus(1), plus(1))
 
     def send(at: Places, answers: Batch) -> None:
         raise KeyError("closed")

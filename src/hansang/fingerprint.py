@@ -80,8 +80,9 @@ class Description:
         return f"{self.of(kind)}({self.of(vars(value))})" if hasattr(value, "__dict__") else f"{name} {PRIVATE}"
 
     def of_fields(self, value: Any) -> str:
-        """Describe a dataclass by its class and the fields that its constructor takes."""
-        given = (f"{f.name}={self.of(getattr(value, f.name))}" for f in fields(value) if f.init)
+        """Describe a dataclass by its class and the fields that its constructor takes, but for nodes aside."""
+        aside = getattr(value, "aside", ())
+        given = (f"{f.name}={self.of(getattr(value, f.name))}" for f in fields(value) if f.init and f.name not in aside)
         return f"{self.of(type(value))}({', '.join(given)})"
 
     def of_class(self, kind: type) -> str:

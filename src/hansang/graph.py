@@ -26,7 +26,7 @@ class Node:
 
     __slots__ = ()
     aside: ClassVar[tuple[str, ...]] = ()
-    live: ClassVar[bool] = False
+    changing: ClassVar[bool] = False
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict every row of the batch."""
@@ -54,7 +54,7 @@ class Node:
         """Say what its answers depend on beside the rows; a cache keeps apart what differs in it.
 
         By default its class and its fields: inner nodes by their own, functions by their code. A node of which it can
-        change while it runs is `live`, and asked for every batch.
+        change while it runs is `changing`, and asked for every batch.
         """
         return described_fields(self)
 

@@ -220,7 +220,7 @@ class Swapped(Node):
 
     now: list[str] = field(default_factory=lambda: ["1"])
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    live: ClassVar[bool] = True
+    changing: ClassVar[bool] = True
 
     def fingerprint(self) -> str:
         return self.now[0]
@@ -274,6 +274,37 @@ async def test_header_fields_count_where_they_are_named() -> None:
     assert await ask(graph, 1) == ["None 1"]
     assert await ask(graph, 1, headers={"accept-language": "ko", "x-request-id": "7"}) == ["ko 1"]
     assert counted(graph) == {"hit": 1, "miss": 3, "joined": 0, "bypass": 0}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked(Node):
+    """Says something of each row that belongs to one caller: a tag, or a job."""
+
+    tag: bool
+    seen: list[int] = field(default_factory=list)
+
+    async def __call__(self, batch: Batch) -> Batch:
+        self.seen.append(batch.size)
+        for row, call in zip(batch.rows, batch.calls, strict=True):
+            if row > 1:
+                if self.tag:
+                    call.tag("missing", ["age"])
+                else:
+                    call.trail.append(Step("staged", job=True))
+        return batch
+
+
+@pytest.mark.parametrize("tag", [True, False])
+@on_loop
+async def test_an_answer_that_is_one_callers_alone_is_not_kept(tag: bool) -> None:
+    """A partial answer is tagged, and a hit would not say so; the job of a staged answer is its caller's."""
+    inner = Marked(tag)
+    graph = cached(inner)
+    for _ in range(2):
+        batch = Batch.of([1, 2, 2], calls(3, tags={"traceparent": "x"}))
+        assert (await graph(batch)).rows == [1, 2, 2]
+        assert all(len(call.trail) + len(call.tags or ()) > 1 for call in batch.calls[1:])
+    assert inner.seen == [2, 1, 1, 1]
 
 
 # --- time, and what is not kept ---
@@ -450,6 +481,7 @@ async def test_a_part_that_is_cancelled_before_it_began_ends_its_flights() -> No
     graph = cached(inner)
     await ask(graph, 1)
     async with held(inner, graph, 2) as (_, _first):
+        inner.gates.append(asyncio.Event())
         task = asyncio.create_task(ask(graph, 1, 2, 3))
         await asyncio.sleep(0)
         assert len(graph.cache.flights.flying) == 2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from hansang import Batch, Model, Problem, Service, UsageError, node
+from hansang import Batch, Call, Model, Problem, Service, UsageError, cached, node
 from hansang.call import Step
 from hansang.errors import (
     CallerLeft,
@@ -345,3 +345,30 @@ def test_models_that_are_elsewhere_are_not_loaded_here(tmp_path: Path, monkeypat
     service.load(Settings(nodes={"there": {"port": 8101}}))  # type: ignore[dict-item]  # as TOML gives it
     assert service.models == [here]
     service.unload()
+
+
+@on_loop
+async def test_a_cache_before_a_remote_node_keeps_the_versions_apart_that_answer_there() -> None:
+    """The far side's version is learned from its answers; an answer of another one is no hit any more."""
+    versions = iter(["1", "1", "2", "1"])
+    seen: list[str] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while body := await whole(reader):
+            seen.append(version := next(versions))
+            answers = json.dumps([f"by {version}"] * len(json.loads(body))).encode()
+            fields = "content-type: application/json", f"x-model-version: {version}"
+            writer.write(answer("200 OK", answers, *fields))
+
+    async with misbehaving(handler) as url, remote(f"{url}/predict") as far:
+        graph = cached(far)
+
+        async def ask(number: int) -> Any:
+            return (await graph(Batch.of([{"n": number}], [Call()]))).rows[0]
+
+        assert [await ask(1), await ask(1), await ask(1)] == ["by 1"] * 3  # the first one tells the version
+        assert seen == ["1", "1"]
+        assert await ask(2) == "by 2"
+        assert await ask(1) == "by 1"
+        assert seen == ["1", "1", "2", "1"]
+        assert await ask(1) == "by 1"

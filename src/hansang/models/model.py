@@ -68,7 +68,7 @@ class Model(Node):
     inline: bool | None = None
     isolate: bool = True
     _state: list[Loaded] = field(default_factory=list, init=False, repr=False)
-    live: ClassVar[bool] = True
+    changing: ClassVar[bool] = True
 
     @property
     def label(self) -> str:

@@ -74,6 +74,7 @@ class Far:
         self.clock = clock
         self.circuit = Circuit(breaker, clock) if breaker is not None else None
         self.seen = False
+        self.versions: tuple[str, ...] = ()
         self.learned = False
         self.trace: Callable[[Batch], dict[str, str]] = handed_on
         self._told = float("-inf")
@@ -141,7 +142,9 @@ class Far:
             fields = {**question.fields, **self.trace(batch), **self.fields}
             answer = await self.client.ask("POST", question.path, fields, question.body, until)
             answered = True
+            before = [len(call.trail) for call in batch.calls] if batch.has_calls else [len(batch.steps)]
             answers = self.peer.answers(batch, answer)
+            self.versions = versions_since(before, batch)
         except Cut as cut:
             return await self._halves(batch, turn, search, cut)
         except Problem as error:
@@ -227,3 +230,15 @@ def name_of(address: Address, kind: str) -> str:
     if kind == "service" or "" in parts:
         return address.authority
     return unquote(parts[parts.index("models") + 1] if "models" in parts[:-1] else parts[-1])
+
+
+def versions_since(before: list[int], batch: Batch) -> tuple[str, ...]:
+    """Give what the far side answered with: models and versions of the steps that it added, each once."""
+    trails = [call.trail for call in batch.calls] if batch.has_calls else [batch.steps]
+    added = {
+        f"{step.model} {step.version}"
+        for trail, start in zip(trails, before, strict=True)
+        for step in trail[start:]
+        if step.version
+    }
+    return tuple(sorted(added))

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from hansang.batch import Batch
 from hansang.errors import Problem, UsageError
@@ -39,6 +39,7 @@ class Remote(Node):
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     far: Far = field(init=False, repr=False)
+    changing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         address = Address.of(self.url)
@@ -66,6 +67,10 @@ class Remote(Node):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.far.client.pool.__aexit__(*exc)
+
+    def fingerprint(self) -> str:
+        """Say where it asks, and what answered the last batch there."""
+        return f"{self.url} {self.protocol} {dict(self.headers)} {self.far.versions}"
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict a batch there."""

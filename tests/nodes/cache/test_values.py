@@ -16,8 +16,9 @@ from pydantic import BaseModel
 
 from hansang.call import Step
 from hansang.errors import InvalidRow, ModelFailed, Problem
-from hansang.nodes.cache.entry import Entry, Steps, Unkept, frozen, outcome_of
+from hansang.nodes.cache.entry import Entry, Unkept, frozen, outcome_of
 from hansang.nodes.cache.values import Unreadable, packed, unpacked
+from hansang.nodes.cache.ways import Steps
 
 STEP = Step("cached", "faces", "3", "b", cached=True)
 

@@ -14,11 +14,12 @@ from hansang.call import Call, Step
 from hansang.dispatch import Part, Places
 from hansang.errors import CallerLeft, DeadlineExceeded
 from hansang.nodes.cache.counts import Counts
-from hansang.nodes.cache.entry import Entry, Steps, Unkept, all_frozen, frozen, is_leaders_own
+from hansang.nodes.cache.entry import Entry, Unkept, all_frozen, frozen, is_leaders_own
 from hansang.nodes.cache.far import Far
 from hansang.nodes.cache.flights import Flight, Flights, Landed, any_landed
 from hansang.nodes.cache.key import Keys, with_identity
 from hansang.nodes.cache.memory import Memory
+from hansang.nodes.cache.ways import Before, Steps
 
 Key = bytes | None
 Node = Callable[[Batch], Awaitable[Batch]]
@@ -164,19 +165,16 @@ class Cache:
         return parts
 
     def _computed(self, batch: Batch, keys: list[Key], flight: Flight, at: Places | None) -> Part:
-        then = partial(self._landed, flight, keys, trails_of(batch), batch.background)
+        then = partial(self._landed, flight, keys, Before.of(batch, self.steps))
         return Part(batch, self.node, at, then, ended=partial(self.flights.end, flight))
 
-    def _landed(
-        self, flight: Flight, keys: list[Key], before: list[int], background: bool, at: Places, answers: Batch
-    ) -> tuple[Part]:
+    def _landed(self, flight: Flight, keys: list[Key], before: Before, at: Places, answers: Batch) -> tuple[Part]:
         """Keep what was computed, and hand it to those who wait for it."""
         expires = FOREVER if self.ttl is None else self.clock() + self.ttl
         current = flight.identity == self.keys.identity.now()
-        starts = [before[place] for place in at] if len(before) == len(keys) else before * len(at)
-        step = one_way(answers, starts, self.steps)
-        if step is not None and len(at) == len(flight.keys) == len(keys) and flight.alone and not flight.waiting:
-            entries = all_frozen(answers.rows, step, expires)
+        if len(at) == len(flight.keys) == len(keys) and flight.alone and not flight.waiting:
+            step = before.one_way(answers)
+            entries = None if step is None else all_frozen(answers.rows, step, expires)
             if entries is not None:
                 for key in flight.keys:
                     del self.flights.flying[key]
@@ -184,13 +182,15 @@ class Cache:
                 if current:
                     self._put(zip(keys, entries, strict=True))
                 return (Part(answers),)
-        ways = ways_of(answers, starts, self.steps) if step is None else [step] * answers.size
+        ways = before.ways(at, answers)
         self._land(flight, [keys[place] for place in at], answers, ways, expires if current else None)
         if len(at) == len(keys):
             flight.keys = []
         return (Part(answers),)
 
-    def _land(self, flight: Flight, keys: list[Key], answers: Batch, ways: list[Step], expires: float | None) -> None:
+    def _land(
+        self, flight: Flight, keys: list[Key], answers: Batch, ways: list[Step | None], expires: float | None
+    ) -> None:
         """Land the flights of these rows one by one; without `expires` nothing is kept."""
         keep: list[tuple[bytes, Entry]] = []
         failed = answers.failed
@@ -198,7 +198,9 @@ class Cache:
             if key is None:
                 continue
             kept = self.errors or not failed or not isinstance(outcome, Exception)
-            entry = self._entry(outcome, step, expires or FOREVER) if kept or flight.waiting else None
+            entry = None
+            if step is not None and (kept or flight.waiting):
+                entry = self._entry(outcome, step, expires or FOREVER)
             if kept and entry is not None and expires is not None:
                 keep.append((key, entry))
             self.flights.land(flight, key, entry)
@@ -333,33 +335,3 @@ def refused(batch: Batch) -> tuple[set[int], set[int]]:
     words = [{word.strip() for word in wish.split(",")} for wish in wishes]
     unwritten = {place for place, each in enumerate(words) if "no-store" in each}
     return unwritten | {place for place, each in enumerate(words) if "no-cache" in each}, unwritten
-
-
-def trails_of(batch: Batch) -> list[int]:
-    """Note how long the trails are; without calls the rows share one."""
-    return [len(call.trail) for call in batch.calls] if batch.has_calls else [len(batch.steps)]
-
-
-def one_way(answers: Batch, before: list[int], steps: Steps) -> Step | None:
-    """Give the step of a later hit if the same happened to all rows since; None otherwise."""
-    if not answers.has_calls:
-        way = answers.steps[before[0] :] if before else []
-        return steps.of([step for step in way if step.node != steps.label])
-    trails = [call.trail for call in answers.calls]
-    first = trails[0]
-    if trails.count(first) == len(trails) == before.count(before[0]):
-        return steps.of(first[before[0] :])
-    return None
-
-
-def ways_of(answers: Batch, before: list[int], steps: Steps) -> list[Step]:
-    """Give the step of a later hit for each row, made of what happened to it since."""
-    known: dict[tuple[int, ...], Step] = {}
-    ways = []
-    for call, start in zip(answers.calls, before, strict=True):
-        way = call.trail[start:]
-        mark = tuple(map(id, way))  # rows of one batch share their steps
-        if mark not in known:
-            known[mark] = steps.of(way)
-        ways.append(known[mark])
-    return ways

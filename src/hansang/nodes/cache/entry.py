@@ -16,7 +16,6 @@ from hansang.errors import Problem
 from hansang.nodes.cache.plain import PLAIN, is_plain
 
 LEADERS_OWN = frozenset({408, 429, 499, 503, 504})
-MOST_STEPS = 1000
 NATIVE = 4
 
 getsizeof = sys.getsizeof
@@ -115,33 +114,3 @@ def slots_of(kind: type) -> Sequence[str]:
 
 
 SEEN = frozenset({"__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__"})
-
-
-class Steps:
-    """The steps of hits, one for each way that a row was answered: rows that share one are recorded together."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self._steps: dict[tuple[str, str, str], Step] = {}
-
-    def of(self, way: Sequence[Step]) -> Step:
-        """Give the step of a hit on what was answered this way."""
-        if len(way) == 1:
-            only = way[0]
-            return self.named(only.model, only.version, only.variant)
-        models = [step for step in way if step.model]
-        return self.named(
-            ",".join([step.model for step in models]),
-            ",".join([step.version for step in models]),
-            ",".join([step.variant for step in way if step.variant]),
-        )
-
-    def named(self, model: str, version: str, variant: str) -> Step:
-        """Give the step of a hit on an answer of these models, versions and variants."""
-        key = model, version, variant
-        step = self._steps.get(key)
-        if step is None:
-            if len(self._steps) >= MOST_STEPS:
-                self._steps.clear()
-            step = self._steps[key] = Step(self.label, model, version, variant, cached=True)
-        return step

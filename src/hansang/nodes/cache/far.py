@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from hansang.nodes.cache.counts import Counts
-from hansang.nodes.cache.entry import Entry, Steps, Unkept
+from hansang.nodes.cache.entry import Entry, Unkept
 from hansang.nodes.cache.store import OpenStore, Store
 from hansang.nodes.cache.values import Unreadable, packed, unpacked
+from hansang.nodes.cache.ways import Steps
 
 log = logging.getLogger("hansang")
 

@@ -31,14 +31,14 @@ class Identity:
 
     def __init__(self, service: str, node: Node, version: str, chosen: str) -> None:
         self.service, self.node, self.version, self.chosen = service, node, version, chosen
-        self._live = [each for each in walk(node) if each.live]
+        self._changing = [each for each in walk(node, aside=False) if each.changing]
         self._said: list[str] | None = None
         self._now = b""
         self.private = False
 
     def now(self) -> bytes:
         """Give 16 bytes that are the same as long as the same would answer."""
-        said = [each.fingerprint() for each in self._live]
+        said = [each.fingerprint() for each in self._changing]
         if said != self._said:
             graph = repr(said) if self.version else self.node.fingerprint()
             text = repr((__version__, self.service, self.version, self.chosen, graph))

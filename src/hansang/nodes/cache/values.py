@@ -22,7 +22,8 @@ from pydantic import BaseModel
 from hansang import errors as tree
 from hansang.errors import Problem
 from hansang.fingerprint import name_of
-from hansang.nodes.cache.entry import Entry, Steps, Unkept, frozen, outcome_of
+from hansang.nodes.cache.entry import Entry, Unkept, frozen, outcome_of
+from hansang.nodes.cache.ways import Steps
 
 ITSELF = frozenset({type(None), bool, int, str})
 SEEN = (*ITSELF, float)
