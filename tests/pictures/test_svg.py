@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansang import Node, Service
@@ -100,6 +100,7 @@ def any_graph() -> st.SearchStrategy[Node]:
 
 
 @given(any_graph())
+@settings(deadline=None)
 def test_nothing_overlaps_in_the_picture_of_any_graph(graph: Node) -> None:
     check_layout(graph)
     service = Service("any", graph, input=dict[str, int])

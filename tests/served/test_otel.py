@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -18,34 +17,15 @@ from tests.served.running import served, until
 SERVICE = """
 import os
 
-import httpx
-
-from hansang import Batch, Model, Node, Service, node
-from dataclasses import dataclass, field
-from typing import Any
+from hansang import Batch, Model, Service, remote
 
 
 def add(batch: Batch) -> list[dict[str, int]]:
     return [{"n": row["n"] + 1} for row in batch.rows]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ask(Node):
-    url: str
-    site: Any = None
-
-    def bind(self, site):
-        return Ask(self.url, site)
-
-    async def __call__(self, batch: Batch) -> list[Any]:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.post(self.url, json=batch.rows, headers=self.site.trace_headers(batch))
-        return batch.replace(answer.json())
-
-
-name = os.environ.get("NAME", "back")
-graph = Ask(os.environ["BACK"]) if "BACK" in os.environ else Model(add, name="add")
-service = Service(name, graph, input=dict[str, int], version="4", example={"n": 1})
+graph = remote(os.environ["BACK"], name="ask") if "BACK" in os.environ else Model(add, name="add")
+service = Service(os.environ.get("NAME", "back"), graph, input=dict[str, int], version="4", example={"n": 1})
 """
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -121,21 +101,41 @@ def test_one_trace_goes_through_two_services_to_the_collector(
     (back_folder := tmp_path / "back").mkdir()
     with served(services, back_folder, otel="true") as back:
         with environment(monkeypatch, NAME="front", BACK=f"{back.url}/predict"):
-            with served(services, front_folder, otel="true") as front:
-                headers = {"traceparent": PARENT}
-                answer = httpx.post(f"{front.url}/predict", json={"n": 1}, headers=headers, trust_env=False)
+            with served(services, front_folder, otel="true") as front, front.client() as client:
+                answer = client.post("/predict", json={"n": 1}, headers={"traceparent": PARENT})
                 assert answer.json() == {"n": 2}
     request, asking = collector.one("front 4", "POST /predict"), collector.one("front 4", "node ask")
     inner, model = collector.one("back 4", "POST /predict"), collector.one("back 4", "node add")
-    assert {span.trace_id.hex() for _, span in collector.spans} == {PARENT[3:35]}
-    assert request.parent_span_id.hex() == PARENT[36:52]
-    assert [asking.parent_span_id, inner.parent_span_id, model.parent_span_id] == [
-        request.span_id,
-        asking.span_id,
-        inner.span_id,
-    ]
+    check_linked(request, asking, inner, model)
     assert attributes(model)["hansang.model"] == "add"
     assert attributes(request)["http.response.status_code"] == 200
+
+
+def test_a_node_that_runs_in_a_process_of_its_own_is_in_the_trace_of_the_request(
+    services: Path, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    (front_folder := tmp_path / "front").mkdir()
+    (back_folder := tmp_path / "back").mkdir()
+    with served(services, back_folder, otel="true", node="add") as back:
+        nodes = f'{{"add": {{"url": "{back.url}"}}}}'
+        with served(services, front_folder, otel="true", nodes=nodes) as front, front.client() as client:
+            answer = client.post("/predict", json=[{"n": 1}, {"n": 2}], headers={"traceparent": PARENT})
+            assert answer.json() == [{"n": 2}, {"n": 3}]
+    spans = [span for _, span in collector.spans if attributes(span).get("hansang.rows") == 2]
+    request, asking, inner, model = sorted(spans, key=lambda span: int(span.start_time_unix_nano))
+    names = [span.name for span in (request, asking, inner, model)]
+    assert names == ["POST /predict", "node add", "POST /nodes/add", "node add"]
+    check_linked(request, asking, inner, model)
+    assert attributes(model)["hansang.model"] == "add" and "hansang.model" not in attributes(inner)
+
+
+def check_linked(request: Any, asking: Any, inner: Any, model: Any) -> None:
+    """One trace goes through all four, each the parent of the next."""
+    assert {span.trace_id.hex() for span in (request, asking, inner, model)} == {PARENT[3:35]}
+    assert request.parent_span_id.hex() == PARENT[36:52]
+    parents = [span.parent_span_id for span in (asking, inner, model)]
+    assert parents == [span.span_id for span in (request, asking, inner)]
 
 
 def test_the_sampler_of_the_environment_decides_where_no_parent_does(
