@@ -151,7 +151,8 @@ def sides_of(node: Node) -> Iterator[Side]:
             beside = notes_beside(node, value)
             for key, inner in value.items():
                 if isinstance(inner, Node):
-                    yield Side(inner, str(key), beside.get(key, ""))
+                    note = beside.get(key, "")
+                    yield Side(inner, str(key), note if note != key else "")
         elif isinstance(value, tuple | list):
             for place, inner in enumerate(value):
                 if isinstance(inner, Node):

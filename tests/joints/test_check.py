@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
-from hansang import Batch, Model, Node, Service, node
+from hansang import Batch, Model, Node, Service, fallback, node
 from hansang.dispatch import Dispatcher, Part
 from hansang.errors import InvalidRow, SchemaError
 from hansang.joints.check import Joint, joints
@@ -213,6 +213,18 @@ def test_every_side_of_a_dispatcher_must_fit_what_comes_before_and_after() -> No
         "change one of the two, or put a node between them"
     ]
     assert len(misfits(Either(clean, judge))) == 1
+
+
+def test_a_constant_takes_any_row_and_must_fit_what_comes_after() -> None:
+    assert misfits(clean >> fallback(judge, {"label": "none", "score": 0.0}) >> rate) == [
+        "the function 'rate' takes Scored (a dict), the function 'judge' gives Mood (an object); "
+        "change one of the two, or put a node between them"
+    ]
+    assert misfits(clean >> fallback(judge, "none") >> show) == [
+        "the function 'show' takes Mood, the constant 'none' gives text; "
+        "change one of the two, or put a node between them"
+    ]
+    assert len(found(clean >> fallback(judge, "none"))) == 2
 
 
 def test_a_candidate_must_take_the_rows_but_its_answers_go_nowhere() -> None:

@@ -169,6 +169,12 @@ def test_names_that_look_like_markup_are_text() -> None:
     assert "POST /a&lt;b&gt;&amp;&#x27;c&#x27;" in text and "<b>" not in text
 
 
+def test_conditions_that_are_their_own_names_stand_there_once() -> None:
+    switch = graphs.Switch({"x > 1": "x > 1"}, {"x > 1": graphs.model("a")}, default=graphs.model("b"))
+    text = service_svg(Service("once", switch, input=dict[str, int]))
+    assert text.count(">x &gt; 1<") == 1
+
+
 def test_one_endpoint_can_be_drawn_alone() -> None:
     service = graphs.odd()
     text = service_svg(service, service.find("/quick"))

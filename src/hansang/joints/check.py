@@ -88,7 +88,8 @@ class Joints:
         shape = outline(node)
         match shape.kind:
             case "leaf":
-                self.meet(givers, taken_by(node, shape))
+                if shape.word != "constant":  # which looks at no row
+                    self.meet(givers, taken_by(node, shape))
                 return [given_by(node, shape)]
             case "chain":
                 for side in shape.sides:
@@ -197,7 +198,9 @@ def without_errors(hint: Any) -> Any:
 
 
 def title(shape: Outline) -> str:
-    """Name a node in a sentence."""
+    """Name a node in a sentence; the label of a constant is its value."""
+    if shape.word == "constant":
+        return f"the constant {shape.label}"
     return f"the {shape.word} {shape.label!r}" if shape.label else f"the {shape.word}"
 
 

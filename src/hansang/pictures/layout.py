@@ -18,6 +18,7 @@ GAP = 30.0  # between the nodes of a chain
 ROWS = 16.0  # between the sides of a pattern
 PADDING = 16.0  # inside a frame
 HEADER = 30.0  # of a frame, with its title
+NEAR = 20.0  # between a side and the middle
 TURN = 34.0  # from the fork to where the sides begin
 LABEL, NOTE = 13.0, 11.0  # sizes of the fonts
 LONGEST = 36
@@ -135,7 +136,9 @@ def frame(kind: Kind, word: str, label: str, note: str, branches: tuple[Branch, 
     tops = top_of(branches)
     height = HEADER + tops[-1] + branches[-1].block.height + PADDING
     ports = [HEADER + top + branch.block.port for top, branch in zip(tops, branches, strict=True) if not branch.aside]
-    port = (ports[0] + ports[-1]) / 2 if ports else height / 2
+    middle = (ports[0] + ports[-1]) / 2 if ports else height / 2
+    near = min(ports, key=lambda port: abs(port - middle), default=middle)
+    port = near if abs(near - middle) < NEAR else middle  # a line that is almost straight is straight
     return Frame(width, height, port, kind, word, name, note, branches, inset, inner)
 
 
