@@ -8,6 +8,7 @@ Architecture: Devlin et al., BERT (2019), and Wang et al., MiniLM (2020).
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,7 +48,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def add(self, kind: str, *inputs: str, out: str = "", **attributes: object) -> str:
+    def add(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
         """Add an operation and give the name of what it makes."""
         name = out or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
