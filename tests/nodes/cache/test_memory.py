@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from hansang.call import Step
 from hansang.errors import InvalidRow, Problem
 from hansang.nodes.cache.entry import Unkept, frozen, outcome_of
 from hansang.nodes.cache.memory import Memory, size
 from hansang.testing import Clock
 
-STEP = Step("cached", "m", "1", cached=True)
+WAY = ("m", "1", "")
 FOREVER = float("inf")
 
 
@@ -32,7 +31,8 @@ def memory(max_rows: int = 100, max_bytes: int = 1 << 30) -> Memory:
 
 
 def put(kept: Memory, **outcomes: Any) -> int:
-    return kept.put([(key.encode(), frozen(outcome, STEP, FOREVER)) for key, outcome in outcomes.items()])
+    keys = [key.encode() for key in outcomes]
+    return kept.put(keys, [frozen(outcome, WAY, FOREVER) for outcome in outcomes.values()])
 
 
 def there(kept: Memory, *keys: str) -> str:
@@ -50,7 +50,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_bytes_are_bounded_too_and_what_is_too_large_is_refused() -> None:
-    one = size(b"a", frozen(b"x" * 1000, STEP, FOREVER))
+    one = size(b"a", frozen(b"x" * 1000, WAY, FOREVER))
     kept = memory(max_bytes=3 * one)
     assert put(kept, a=b"x" * 1000, b=b"x" * 1000, c=b"x" * 1000, d=b"x" * 1000) == 0
     assert there(kept, "a", "b", "c", "d") == "bcd"
@@ -72,7 +72,7 @@ def test_an_entry_that_is_put_again_is_counted_once() -> None:
 def test_an_entry_whose_time_is_over_is_forgotten_and_its_bytes_are_free() -> None:
     clock = Clock()
     kept = Memory(10, 1 << 20, clock)
-    kept.put([(b"a", frozen(1, STEP, clock() + 10)), (b"b", frozen(2, STEP, clock() + 20))])
+    kept.put([b"a", b"b"], [frozen(1, WAY, clock() + 10), frozen(2, WAY, clock() + 20)])
     clock.advance(9.9)
     assert there(kept, "a", "b") == "ab"
     clock.advance(0.1)
@@ -101,7 +101,7 @@ def test_bytes_are_accounted_honestly(kind: str) -> None:
     before, _ = tracemalloc.get_traced_memory()
     for start in range(0, count, 50):
         numbers = range(start, start + 50)
-        kept.put([(b"%016d" % n + b"x" * 80, frozen(make(n), STEP, FOREVER)) for n in numbers])
+        kept.put([b"%016d" % n + b"x" * 80 for n in numbers], [frozen(make(n), WAY, FOREVER) for n in numbers])
     gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -111,7 +111,7 @@ def test_bytes_are_accounted_honestly(kind: str) -> None:
 @pytest.mark.parametrize("kind", OUTCOMES)
 def test_who_changes_what_he_got_changes_nothing_that_is_kept(kind: str) -> None:
     value = OUTCOMES[kind](3)
-    entry = frozen(value, STEP, FOREVER)
+    entry = frozen(value, WAY, FOREVER)
     for taken in (value, outcome_of(entry)):
         if isinstance(taken, dict):
             next(item for item in taken.values() if isinstance(item, list)).append("changed")
@@ -126,7 +126,7 @@ def test_who_changes_what_he_got_changes_nothing_that_is_kept(kind: str) -> None
 
 def test_a_kept_error_comes_back_as_a_copy_without_a_traceback() -> None:
     error = InvalidRow("no", errors=[{"loc": ["x"]}], headers={"a": "b"}, retry_after=2.0)
-    entry = frozen(error, STEP, FOREVER)
+    entry = frozen(error, WAY, FOREVER)
     for _ in range(3):
         copy = outcome_of(entry)
         assert copy is not error
@@ -142,6 +142,6 @@ def test_what_cannot_be_copied_is_not_kept() -> None:
             super().__init__(f"{one} {two}")
 
     with pytest.raises(Unkept, match="Odd"):
-        frozen(Odd("a", "b"), STEP, FOREVER)
+        frozen(Odd("a", "b"), WAY, FOREVER)
     with pytest.raises(Unkept, match="lock"):
-        frozen({"x": threading.Lock()}, STEP, FOREVER)
+        frozen({"x": threading.Lock()}, WAY, FOREVER)

@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from hansang.call import Step
 from hansang.errors import InvalidRow, ModelFailed, Problem
 from hansang.nodes.cache.entry import Entry, Unkept, frozen, outcome_of
 from hansang.nodes.cache.values import Unreadable, packed, unpacked
 from hansang.nodes.cache.ways import Steps
 
-STEP = Step("cached", "faces", "3", "b", cached=True)
+WAY = ("faces", "3", "b")
 
 
 class Box(BaseModel):
@@ -39,7 +38,7 @@ class Own(Problem):
 
 
 def entry(outcome: Any) -> Entry:
-    return frozen(outcome, STEP, math.inf)
+    return frozen(outcome, WAY, math.inf)
 
 
 def back(outcome: Any) -> Any:
@@ -179,11 +178,11 @@ def test_errors_come_back_as_they_were(error: Problem) -> None:
 def test_what_answered_comes_back_with_the_answer_and_rows_share_it() -> None:
     steps = Steps("cached")
     one, other = (unpacked(packed(entry(value), "k"), "k", steps) for value in (1, 2))
-    assert one[3] == STEP
+    assert one[3] == WAY
     assert one[3] is other[3]
 
 
-GOOD = {"mark": "k", "step": ["faces", "3", ""], "value": 1}
+GOOD = {"mark": "k", "way": ["faces", "3", ""], "value": 1}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ GOOD = {"mark": "k", "step": ["faces", "3", ""], "value": 1}
         b"[]",
         b"{}",
         json.dumps({**GOOD, "mark": "another"}).encode(),
-        json.dumps({**GOOD, "step": ["faces"]}).encode(),
+        json.dumps({**GOOD, "way": ["faces"]}).encode(),
         json.dumps({**GOOD, "value": {"unknown": 1}}).encode(),
         json.dumps({**GOOD, "value": {"model": ["os", "system", {}, []]}}).encode(),
         json.dumps({**GOOD, "value": {"model": ["not.imported", "Face", {}, []]}}).encode(),
@@ -202,7 +201,7 @@ GOOD = {"mark": "k", "step": ["faces", "3", ""], "value": 1}
         json.dumps({**GOOD, "value": {"array": ["|O", [1], "AAAA"]}}).encode(),
         json.dumps({**GOOD, "value": {"array": ["<f8", [2], "AAAA"]}}).encode(),
         json.dumps({**GOOD, "value": {"a": 1, "b": 2}}).encode(),
-        json.dumps({"mark": "k", "step": ["", "", ""], "error": ["HansangError", "x", None, None, {}]}).encode(),
+        json.dumps({"mark": "k", "way": ["", "", ""], "error": ["HansangError", "x", None, None, {}]}).encode(),
     ],
 )
 def test_bytes_that_are_no_entry_of_this_key_are_unreadable(document: bytes) -> None:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from hansang.batch import Batch
-from hansang.call import Call, Step
+from hansang.call import Call
 from hansang.dispatch import Part, Places
 from hansang.errors import CallerLeft, DeadlineExceeded
 from hansang.nodes.cache.counts import Counts
-from hansang.nodes.cache.entry import Entry, Unkept, all_frozen, frozen, is_leaders_own
+from hansang.nodes.cache.entry import THAWS, Entry, Unkept, all_frozen, frozen, is_leaders_own
 from hansang.nodes.cache.far import Far
 from hansang.nodes.cache.flights import Flight, Flights, Landed, any_landed
 from hansang.nodes.cache.key import Keys, with_identity
 from hansang.nodes.cache.memory import Memory
-from hansang.nodes.cache.ways import Before, Steps
+from hansang.nodes.cache.ways import Before, Steps, Way
 
 Key = bytes | None
 Node = Callable[[Batch], Awaitable[Batch]]
 
 FOREVER = float("inf")
+NOBODY: Set[int] = frozenset()
 
 log = logging.getLogger("hansang")
 
@@ -97,7 +98,7 @@ class Cache:
 
     def _hits(self, batch: Batch, at: Places, entries: Sequence[Any]) -> Part:
         self.counts.hit.add(len(at))
-        return settled(batch, at, entries)
+        return settled(batch, at, entries, self.steps)
 
     def _board(
         self, keys: list[Key], entries: list[Entry | None], flight: Flight
@@ -173,14 +174,14 @@ class Cache:
         expires = FOREVER if self.ttl is None else self.clock() + self.ttl
         current = flight.identity == self.keys.identity.now()
         if len(at) == len(flight.keys) == len(keys) and flight.alone and not flight.waiting:
-            step = before.one_way(answers)
-            entries = None if step is None else all_frozen(answers.rows, step, expires)
+            way = before.one_way(answers)
+            entries = None if way is None else all_frozen(answers.rows, way, expires)
             if entries is not None:
                 for key in flight.keys:
                     del self.flights.flying[key]
                 flight.keys = []
                 if current:
-                    self._put(zip(keys, entries, strict=True))
+                    self._put(keys, entries)
                 return (Part(answers),)
         ways = before.ways(at, answers)
         self._land(flight, [keys[place] for place in at], answers, ways, expires if current else None)
@@ -189,40 +190,42 @@ class Cache:
         return (Part(answers),)
 
     def _land(
-        self, flight: Flight, keys: list[Key], answers: Batch, ways: list[Step | None], expires: float | None
+        self, flight: Flight, keys: list[Key], answers: Batch, ways: list[Way | None], expires: float | None
     ) -> None:
         """Land the flights of these rows one by one; without `expires` nothing is kept."""
-        keep: list[tuple[bytes, Entry]] = []
+        kept_keys: list[bytes] = []
+        entries: list[Entry] = []
         failed = answers.failed
-        for key, outcome, step in zip(keys, answers.rows, ways, strict=True):
+        for key, outcome, way in zip(keys, answers.rows, ways, strict=True):
             if key is None:
                 continue
             kept = self.errors or not failed or not isinstance(outcome, Exception)
             entry = None
-            if step is not None and (kept or flight.waiting):
-                entry = self._entry(outcome, step, expires or FOREVER)
+            if way is not None and (kept or flight.waiting):
+                entry = self._entry(outcome, way, expires or FOREVER)
             if kept and entry is not None and expires is not None:
-                keep.append((key, entry))
+                kept_keys.append(key)
+                entries.append(entry)
             self.flights.land(flight, key, entry)
-        if keep:
-            self._put(keep)
+        if entries:
+            self._put(kept_keys, entries)
 
-    def _entry(self, outcome: Any, step: Step, expires: float) -> Entry | None:
+    def _entry(self, outcome: Any, way: Way, expires: float) -> Entry | None:
         """Make what is kept and what followers get; None when they must fly themselves."""
         if isinstance(outcome, Exception) and is_leaders_own(outcome):
             return None
         try:
-            return frozen(outcome, step, expires)
+            return frozen(outcome, way, expires)
         except Unkept as error:
             self.counts.unkept("value", error)
             return None
 
-    def _put(self, keep: Iterable[tuple[Any, Entry]]) -> None:
+    def _put(self, keys: list[Any], entries: list[Entry]) -> None:
         if self.near is None:
             if self.far is not None:
-                self.far.put(list(keep))
+                self.far.put(keys, entries)
             return
-        refused = self.near.put(keep)
+        refused = self.near.put(keys, entries)
         if refused:
             self.counts.unkept("large", f"larger than max_bytes={self.near.max_bytes}", refused)
         self.counts.size(len(self.near), self.near.bytes)
@@ -264,7 +267,7 @@ class Cache:
         parts = []
         if joined:
             self.counts.joined.add(len(joined))
-            parts.append(settled(batch, joined, [landings[place].result() for place in joined]))
+            parts.append(settled(batch, joined, [landings[place].result() for place in joined], self.steps))
         if failed:
             bad = list(failed)
             parts.append(Part(batch.take(bad).replace(list(failed.values())), at=bad))
@@ -307,18 +310,21 @@ class Wait:
         return batch
 
 
-def settled(batch: Batch, at: Places, entries: Sequence[Any]) -> Part:
+def settled(batch: Batch, at: Places, entries: Sequence[Any], steps: Steps) -> Part:
     """Give the part of rows that have their answers from the cache, with its step in their trails."""
     whole = len(at) == batch.size
     part = batch if whole else batch.take(at)
-    if part.has_calls:
-        for call, entry in zip(part.calls, entries, strict=True):
-            call.trail.append(entry[3])
-    else:
-        for step in dict.fromkeys([entry[3] for entry in entries]):
+    ways = [entry[3] for entry in entries]
+    if not part.has_calls:
+        for step in map(steps.step, dict.fromkeys(ways)):
             if step not in part.steps:
                 part.mark(step)
-    answers = part.replace([held if thaw is None else thaw(held) for held, thaw, _, _, _ in entries])
+    elif ways.count(ways[0]) == len(ways):
+        part.mark(steps.step(ways[0]))
+    else:
+        for call, way in zip(part.calls, ways, strict=True):
+            call.trail.append(steps.step(way))
+    answers = part.replace([THAWS[thaw](held) if thaw else held for held, thaw, _, _, _ in entries])
     return Part(answers, at=None if whole else at)
 
 
@@ -327,10 +333,10 @@ def moved(parts: Iterable[Part], places: Places) -> list[Part]:
     return [replace(part, at=places if part.at is None else [places[place] for place in part.at]) for part in parts]
 
 
-def refused(batch: Batch) -> tuple[set[int], set[int]]:
+def refused(batch: Batch) -> tuple[Set[int], Set[int]]:
     """Give the rows whose request wants no answer from a cache, and those that must not be kept either (RFC 9111)."""
-    if not batch.has_calls or not any("cache-control" in call.headers for call in batch.calls):
-        return set(), set()
+    if not batch.has_calls or True not in ["cache-control" in call.headers for call in batch.calls]:
+        return NOBODY, NOBODY
     wishes = [call.headers.get("cache-control", "").lower() for call in batch.calls]
     words = [{word.strip() for word in wish.split(",")} for wish in wishes]
     unwritten = {place for place, each in enumerate(words) if "no-store" in each}

@@ -59,7 +59,7 @@ class Encoder:
         if plan is not None:
             kind, pick, inside = plan
             try:
-                values = [pick(vars(row)) for row in rows] if inside else [pick(row) for row in rows]
+                values = [pick(row.__dict__) for row in rows] if inside else [pick(row) for row in rows]
             except KeyError:  # dicts of other names, or a model that was made without validation
                 values = []
             same = inside or not values or set(map(len, rows)) == {len(values[0])}

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from hansang.call import Step
 from hansang.errors import Problem
 from hansang.nodes.cache.plain import PLAIN, is_plain
+from hansang.nodes.cache.ways import Way
 
 LEADERS_OWN = frozenset({408, 429, 499, 503, 504})
 NATIVE = 4
 
 getsizeof = sys.getsizeof
+FLOAT = getsizeof(1.0)
 
-Thaw = Callable[[Any], Any]
-Entry = tuple[Any, Thaw | None, int, Step, float]
-"""What is held, how a hit gets a copy of its own of it (None: it cannot be changed), the bytes that it takes, the step
-that a hit writes, and until when it is good, on the cache's clock. A bare tuple, for thousands are made a second."""
+Entry = tuple[Any, int, int, Way, float]
+"""What is held, how a hit gets a copy of its own of it (see `THAWS`), the bytes that it takes, the way that it came by,
+and until when it is good, on the cache's clock. A bare tuple, and nothing in it that the garbage collector must look
+at, if the outcome is plain: thousands are made a second, and hundreds of thousands are kept."""
 
 
 class Unkept(Exception):
@@ -32,44 +33,46 @@ class Unkept(Exception):
 
 def outcome_of(entry: Entry) -> Any:
     """Give the outcome, for one row to keep."""
-    return entry[0] if entry[1] is None else entry[1](entry[0])
+    return THAWS[entry[1]](entry[0]) if entry[1] else entry[0]
 
 
-def all_frozen(outcomes: Sequence[Any], step: Step, expires: float) -> list[Entry] | None:
+def all_frozen(outcomes: Sequence[Any], way: Way, expires: float) -> list[Entry] | None:
     """Make entries of outcomes of one way, if none of them can be changed."""
-    if not PLAIN.issuperset(map(type, outcomes)):
+    kinds = set(map(type, outcomes))
+    if kinds == {float}:
+        return [(outcome, AS_IT_IS, FLOAT, way, expires) for outcome in outcomes]
+    if not kinds <= PLAIN:
         return None
-    return [
-        (outcome, None, size, step, expires) for outcome, size in zip(outcomes, map(getsizeof, outcomes), strict=True)
-    ]
+    sizes = map(getsizeof, outcomes)
+    return [(outcome, AS_IT_IS, size, way, expires) for outcome, size in zip(outcomes, sizes, strict=True)]
 
 
-def frozen(outcome: Any, step: Step, expires: float) -> Entry:
+def frozen(outcome: Any, way: Way, expires: float) -> Entry:
     """Make an entry of an outcome; raises `Unkept` for one that cannot be copied."""
     kind = type(outcome)
     if kind in PLAIN:
-        return outcome, None, getsizeof(outcome), step, expires
+        return outcome, AS_IT_IS, getsizeof(outcome), way, expires
     if (kind is dict or kind is list or kind is tuple) and is_plain((outcome,)):
         held = marshal.dumps(outcome, NATIVE)  # of this process, and read by it alone
-        return held, marshal.loads, getsizeof(held), step, expires
+        return held, LOADED, getsizeof(held), way, expires
     try:
         kept, thaw = copied(outcome, kind)
-        return kept, thaw, size_of(kept), step, expires
+        return kept, thaw, size_of(kept), way, expires
     except Exception as error:
         raise Unkept(f"{kind.__name__}: {type(error).__name__}: {error}") from error
 
 
-def copied(outcome: Any, kind: type) -> tuple[Any, Callable[[Any], Any] | None]:
+def copied(outcome: Any, kind: type) -> tuple[Any, int]:
     """Copy an outcome, and say how each hit gets a copy of its own."""
     if isinstance(outcome, np.generic) and not outcome.dtype.hasobject:
-        return outcome, None
+        return outcome, AS_IT_IS
     if isinstance(outcome, np.ndarray) and not outcome.dtype.hasobject:
-        return outcome.copy(), np.copy
+        return outcome.copy(), ARRAY
     if isinstance(outcome, Exception):
-        return copy_error(outcome), copy_error
+        return copy_error(outcome), ERROR
     if isinstance(outcome, BaseModel) and PLAIN.issuperset(map(type, vars(outcome).values())):
-        return copy.copy(outcome), copy.copy
-    return copy.deepcopy(outcome), copy.deepcopy
+        return copy.copy(outcome), SHALLOW
+    return copy.deepcopy(outcome), DEEP
 
 
 def copy_error(error: Exception) -> Exception:
@@ -78,6 +81,17 @@ def copy_error(error: Exception) -> Exception:
     if type(twin) is not type(error) or twin.args != error.args:
         raise Unkept(f"{type(error).__name__} cannot be copied")
     return twin
+
+
+AS_IT_IS, LOADED, ARRAY, ERROR, SHALLOW, DEEP = range(6)
+THAWS: tuple[Callable[[Any], Any], ...] = (
+    lambda held: held,
+    marshal.loads,
+    np.copy,
+    copy_error,
+    copy.copy,
+    copy.deepcopy,
+)
 
 
 def is_leaders_own(error: Exception) -> bool:

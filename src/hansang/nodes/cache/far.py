@@ -91,15 +91,15 @@ class Far:
             self.counts.unkept("unreadable", error)
             return None
 
-    def put(self, keep: Sequence[tuple[bytes, Entry]]) -> None:
+    def put(self, keys: Sequence[bytes], entries: Sequence[Entry]) -> None:
         """Keep entries, some time soon."""
         if self._away and not self._writer:
-            self.counts.unkept("unreachable", "no answer since the last try", len(keep))
+            self.counts.unkept("unreachable", "no answer since the last try", len(keys))
             return
         room = MOST_WAITING - len(self._waiting)
-        if len(keep) > room:
-            self.counts.unkept("dropped", f"{len(self._waiting)} entries wait already", len(keep) - room)
-        self._waiting.extend(keep[: max(room, 0)])
+        if len(keys) > room:
+            self.counts.unkept("dropped", f"{len(self._waiting)} entries wait already", len(keys) - room)
+        self._waiting.extend(list(zip(keys, entries, strict=True))[: max(room, 0)])
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from hansang.nodes.cache.entry import Entry
 
 OVERHEAD = 230
 """What the interpreter needs for an entry beside its key and its outcome: as `tests/nodes/cache` measures it."""
+
+needed = itemgetter(2)
 
 
 class Memory:
@@ -46,21 +49,32 @@ class Memory:
                     self.bytes -= size(key, entry)
         return found
 
-    def put(self, keep: Iterable[tuple[bytes, Entry]]) -> int:
+    def put(self, keys: Sequence[bytes], kept: Sequence[Entry]) -> int:
         """Keep entries; gives how many were too large to be kept at all."""
-        entries, most, total, refused = self._entries, self.max_bytes, self.bytes, 0
-        for key, entry in keep:
-            needed = entry[2] + len(key) + OVERHEAD
-            if needed > most:
+        entries, most, refused = self._entries, self.max_bytes, 0
+        new = entries.keys().isdisjoint(keys) and len(set(keys)) == len(keys)
+        if new and OVERHEAD + max(map(len, keys)) + max(map(needed, kept)) <= most:
+            entries.update(zip(keys, kept, strict=True))
+            self.bytes += sum(map(needed, kept)) + sum(map(len, keys)) + OVERHEAD * len(keys)
+        else:
+            refused = self._put_each(keys, kept)
+        total, rows = self.bytes, self.max_rows
+        while total > most or len(entries) > rows:
+            key, entry = entries.popitem(last=False)
+            total -= entry[2] + len(key) + OVERHEAD
+        self.bytes = total
+        return refused
+
+    def _put_each(self, keys: Sequence[bytes], kept: Sequence[Entry]) -> int:
+        """Keep entries one by one: some are there already, or are too large."""
+        entries, refused = self._entries, 0
+        for key, entry in zip(keys, kept, strict=True):
+            if size(key, entry) > self.max_bytes:
                 refused += 1
                 continue
-            if key in entries:
-                total -= size(key, entries.pop(key))
+            old = entries.pop(key, None)
+            self.bytes += size(key, entry) - (size(key, old) if old is not None else 0)
             entries[key] = entry
-            total += needed
-        while total > most or len(entries) > self.max_rows:
-            total -= size(*entries.popitem(last=False))
-        self.bytes = total
         return refused
 
 

@@ -35,10 +35,10 @@ class Unreadable(Exception):
 
 def packed(entry: Entry, mark: str) -> bytes:
     """Write an entry under a mark that tells whose it is; raises `Unkept` for an outcome that has no exact form."""
-    held, _, _, step, _ = entry
+    held, _, _, way, _ = entry
     try:
         outcome = pack_error(held) if isinstance(held, Exception) else {"value": pack(outcome_of(entry))}
-        document = {"mark": mark, "step": [step.model, step.version, step.variant], **outcome}
+        document = {"mark": mark, "way": way, **outcome}
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise Unkept(f"{type(held).__name__}: {error}") from error
@@ -50,9 +50,9 @@ def unpacked(data: bytes, mark: str, steps: Steps) -> Entry:
         document = json.loads(data)
         if document["mark"] != mark:
             raise Unreadable("it belongs to another key")
-        step = steps.named(*map(str, document["step"]))
+        way = steps.named(*map(str, document["way"]))
         outcome = unpack_error(document["error"]) if "error" in document else unpack(document["value"])
-        return frozen(outcome, step, math.inf)
+        return frozen(outcome, way, math.inf)
     except Unreadable:
         raise
     except Exception as error:

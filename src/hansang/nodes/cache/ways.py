@@ -1,4 +1,4 @@
-"""What happened to rows between two moments, and the step that says so when their answers are given again."""
+"""The way that an answer came by, and the step that says so when it is given again."""
 
 from __future__ import annotations
 
@@ -12,37 +12,47 @@ from hansang.dispatch import Places
 
 MOST_STEPS = 1000
 
+Way = tuple[str, str, str]
+"""The models, the versions and the variants that an answer came by. Entries hold it in place of a step, since the
+garbage collector need not look at tuples of text."""
+
 
 class Steps:
     """The steps of hits, one for each way that a row was answered: rows that share one are recorded together."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self._steps: dict[tuple[str, str, str], Step] = {}
+        self._steps: dict[Way, tuple[Way, Step]] = {}
 
-    def of(self, way: Sequence[Step]) -> Step | None:
-        """Give the step of a hit on what was answered this way; None for an answer that is one caller's alone."""
-        if len(way) == 1 and not way[0].job:
-            only = way[0]
+    def of(self, steps: Sequence[Step]) -> Way | None:
+        """Give the way of an answer by its steps; None for an answer that is one caller's alone."""
+        if len(steps) == 1 and not steps[0].job:
+            only = steps[0]
             return self.named(only.model, only.version, only.variant)
-        if any(step.job for step in way):
+        if any(step.job for step in steps):
             return None
-        models = [step for step in way if step.model]
+        models = [step for step in steps if step.model]
         return self.named(
             ",".join([step.model for step in models]),
             ",".join([step.version for step in models]),
-            ",".join([step.variant for step in way if step.variant]),
+            ",".join([step.variant for step in steps if step.variant]),
         )
 
-    def named(self, model: str, version: str, variant: str) -> Step:
-        """Give the step of a hit on an answer of these models, versions and variants."""
-        key = model, version, variant
-        step = self._steps.get(key)
-        if step is None:
+    def named(self, model: str, version: str, variant: str) -> Way:
+        """Give the way through these models, versions and variants: the same object for equal ones."""
+        return self._known((model, version, variant))[0]
+
+    def step(self, way: Way) -> Step:
+        """Give the step of a hit on an answer that came this way."""
+        return self._known(way)[1]
+
+    def _known(self, way: Way) -> tuple[Way, Step]:
+        known = self._steps.get(way)
+        if known is None:
             if len(self._steps) >= MOST_STEPS:
                 self._steps.clear()
-            step = self._steps[key] = Step(self.label, model, version, variant, cached=True)
-        return step
+            known = self._steps[way] = (way, Step(self.label, *way, cached=True))
+        return known
 
 
 @dataclass(slots=True)
@@ -65,8 +75,8 @@ class Before:
         calls = batch.calls
         return cls(steps, [len(call.trail) for call in calls], [call.tags for call in calls])
 
-    def one_way(self, answers: Batch) -> Step | None:
-        """Give the step of later hits if the same happened to all rows of the batch, quickly; None otherwise."""
+    def one_way(self, answers: Batch) -> Way | None:
+        """Give the way of the whole batch if the same happened to all its rows, quickly; None otherwise."""
         lengths = self.lengths
         if not answers.has_calls:
             return self._shared(answers)
@@ -78,20 +88,20 @@ class Before:
             return None
         return self.steps.of(first[lengths[0] :])
 
-    def ways(self, at: Places, answers: Batch) -> list[Step | None]:
-        """Give the step of a later hit for each of these rows; None for one that must not be kept."""
+    def ways(self, at: Places, answers: Batch) -> list[Way | None]:
+        """Give the way of each of these rows; None for one whose answer must not be kept."""
         if not answers.has_calls:
             return [self._shared(answers)] * answers.size
-        known: dict[tuple[int, ...], Step | None] = {}
+        known: dict[tuple[int, ...], Way | None] = {}
         ways = []
         for place, call in zip(at, answers.calls, strict=True):
-            way = call.trail[self.lengths[place] :]
-            mark = tuple(map(id, way))  # rows of one batch share their steps
+            steps = call.trail[self.lengths[place] :]
+            mark = tuple(map(id, steps))  # rows of one batch share their steps
             if mark not in known:
-                known[mark] = self.steps.of(way)
+                known[mark] = self.steps.of(steps)
             ways.append(known[mark] if call.tags == self.tags[place] else None)
         return ways
 
-    def _shared(self, answers: Batch) -> Step | None:
-        way = answers.steps[self.lengths[0] :]
-        return self.steps.of([step for step in way if step.node != self.steps.label])
+    def _shared(self, answers: Batch) -> Way | None:
+        steps = answers.steps[self.lengths[0] :]
+        return self.steps.of([step for step in steps if step.node != self.steps.label])
