@@ -45,7 +45,7 @@ def test_a_segment_becomes_one_sorted_file_under_its_hour(tmp_path: Path, make_r
     segment = closed_segment(tmp_path, make_rows)
     convert(segment, tmp_path)
     (file,) = files(tmp_path)
-    assert file == tmp_path / "predictions" / "dt=2026-11-18T11" / f"{segment.stem}.parquet"
+    assert file == tmp_path / "predictions" / "dt=2026-11-18" / f"{segment.stem}.parquet"
     assert not segment.exists()
     table = pq.read_table(file, partitioning=None)
     assert table["output_value"].to_pylist() == [n + 0.5 for n in range(10)]

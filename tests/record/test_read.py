@@ -59,8 +59,8 @@ def test_a_segment_compacted_between_listing_and_opening_is_there_once(
     recorder.write([make_rows(0, 4)])
     recorder.roll()
 
-    def list_then_compact(folder: Path, *suffixes: str) -> list[Path]:
-        found = list_segments(folder, *suffixes)
+    def list_then_compact(folder: Path, *suffixes: str, kind: str = "predictions") -> list[Path]:
+        found = list_segments(folder, *suffixes, kind=kind)
         compact(folder)
         return found
 
@@ -74,8 +74,8 @@ def test_a_segment_closed_between_listing_and_opening_is_there_once(
     recorder = Recorder(tmp_path)
     recorder.write([make_rows(0, 4)])
 
-    def list_then_close(folder: Path, *suffixes: str) -> list[Path]:
-        found = list_segments(folder, *suffixes)
+    def list_then_close(folder: Path, *suffixes: str, kind: str = "predictions") -> list[Path]:
+        found = list_segments(folder, *suffixes, kind=kind)
         recorder.roll()
         return found
 

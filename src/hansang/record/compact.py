@@ -1,4 +1,4 @@
-"""The compactor: a process of low priority that turns finished segments into Parquet files.
+"""The compactor: a process of low priority that turns finished segments into Parquet, and keeps these files.
 
     python -m hansang.record.compact DIR
 
@@ -21,7 +21,8 @@ from pathlib import Path
 from hansang.extras import require
 from hansang.record.frame import Damage
 from hansang.record.record import WAKE, nudge
-from hansang.record.segment import finished_segments, is_abandoned, list_segments, lock, segment_writer
+from hansang.record.segment import KINDS, finished_segments, is_abandoned, list_segments, lock, segment_writer
+from hansang.record.upkeep import Upkeep
 
 NICE = 10  # a tenth of what the server gets of a core they share: more than its rows need, so the spool is bounded
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0  # seconds
@@ -64,6 +65,23 @@ class Compactor:
         if damage.rows:
             self.say(segment, f"is damaged: at least {damage.rows} rows are lost; it is kept under corrupt/")
 
+    def keep_up(self, upkeep: Upkeep, wake: int, came: bool) -> None:
+        """Look after the Parquet files; new segments go first, and the end of the owner ends it."""
+        steps = upkeep.steps(force=came)
+        try:
+            for _ in steps:
+                ready, _, _ = select.select([0, wake], [], [], 0)
+                if 0 in ready:
+                    return
+                if wake in ready:
+                    os.read(wake, 4096)
+                    self.work()
+        except Exception as error:  # whatever is wrong with old files, new segments go on; it is tried again
+            with suppress(OSError):
+                print(f"record: the upkeep waits: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            steps.close()
+
     def say(self, segment: Path, text: str) -> None:
         """Tell the operator, once."""
         if (segment.name, text) not in self.said:
@@ -73,13 +91,16 @@ class Compactor:
 
     def run(self, owner: int) -> None:
         """Work whenever somebody wakes us, until standard input ends."""
-        for leftover in self.folder.glob("predictions/*/.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        upkeep = Upkeep(self.folder)
         with listening(self.folder) as wake:
+            came = True
             while True:
                 self.work()
-                ready, _, _ = select.select([0, wake], [], [], self.retry)
-                if wake in ready:
+                self.keep_up(upkeep, wake, came)
+                waits = [seconds for seconds in (self.retry, upkeep.wait) if seconds is not None]
+                ready, _, _ = select.select([0, wake], [], [], min(waits, default=None))
+                came = wake in ready
+                if came:
                     os.read(wake, 4096)
                 if 0 in ready and not os.read(0, 4096):
                     break
@@ -106,7 +127,9 @@ def let_go(folder: Path, owner: int) -> None:
     """Wait until the process that started us, which is ending, holds no segment any more."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and any(
-        segment_writer(path) == owner and not is_abandoned(path) for path in list_segments(folder, ".open")
+        segment_writer(path) == owner and not is_abandoned(path)
+        for kind in KINDS
+        for path in list_segments(folder, ".open", kind=kind)
     ):
         time.sleep(PAUSE)
 

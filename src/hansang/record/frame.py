@@ -154,6 +154,21 @@ def encode(sync: bytes, before: int, groups: Sequence[Rows], limit: int) -> tupl
     return sealed(sync, b"".join(parts)), rows
 
 
+def frame_ids(data: bytes, at: int) -> Iterator[bytes]:
+    """Give the ids of each group of the frame of predictions whose payload starts here, one after the other."""
+    _, _, groups = PAYLOAD.unpack_from(data, at)
+    at += PAYLOAD.size
+    for _ in range(groups):
+        rows, flags, shared, _, input_bytes, output_bytes, _, _ = GROUP.unpack_from(data, at)
+        at += GROUP.size + shared
+        yield data[at : at + ID_SIZE * rows]
+        at += (ID_SIZE + 16) * rows + input_bytes + output_bytes
+        at += 4 * rows * ((flags & NUMBERS > 0) + (flags & STATUSES > 0))
+        for flag in TEXTS:
+            if flags & flag:
+                at += SIZE.size + 4 * rows + SIZE.unpack_from(data, at)[0]
+
+
 def last_frame(sync: bytes, before: int) -> bytes:
     """Give the empty frame that ends a closed segment: it says how many rows a reader must have met."""
     return sealed(sync, PAYLOAD.pack(0, before, 0))

@@ -1,7 +1,9 @@
-"""Reading: one DuckDB view over the Parquet files and over what is still in the spool, with no row twice."""
+"""Reading: DuckDB views over the Parquet files and over what is still in the spool, with no row twice."""
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,61 +11,75 @@ import duckdb
 import pyarrow as pa
 
 from hansang.errors import RecordError
-from hansang.record.segment import list_segments, parquet_path, read_segment
-from hansang.record.table import SCHEMA, to_table
+from hansang.record.files import file_time, hold, parquet_files
+from hansang.record.moments import Moment, read_moment
+from hansang.record.parquet import LAYOUTS
+from hansang.record.segment import FEEDBACK, PREDICTIONS, list_segments, parquet_path, read_segment, segment_kind
+from hansang.record.views import VIEWS, quoted
 
-SIDES = ("node", "model", "version", "variant", "status", "error", "latency_ms", "queue_ms", "output", "output_value")
-PAIRS = f"""
-    SELECT live.id, live.row, live.time, live.service, live.endpoint, live.request_id, live.key, other.role, live.input,
-           {", ".join(f"{side}.{name} AS {side}_{name}" for side in ("live", "other") for name in SIDES)},
-           live.output IS NOT DISTINCT FROM other.output AND live.status = other.status AS same
-    FROM predictions AS live
-    JOIN predictions AS other ON live.id = other.id AND live.row = other.row
-    WHERE live.role = 'live' AND other.role <> 'live'
-"""
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+RELATIONS = {PREDICTIONS: (PREDICTIONS, "spool"), FEEDBACK: ("feedback_rows", "feedback_spool")}
 
 
-def connect(folder: str | Path, since: float | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a record as it is now: a DuckDB connection in memory with the views `predictions` and `pairs`.
+def connect(folder: str | Path, since: float | None = None, until: float | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a record as it is now: a DuckDB connection in memory with the views of the record.
 
-    `pairs` sets every answer that was not sent (a shadow's, say) beside the live one of the same id and row. Both are
-    safe beside writers and the compactor, and see every row whose write returned before the call. `since`, in seconds
-    since the epoch, leaves out files that were last written before. Times are in UTC.
+    `predictions` has every row, `feedback` every truth with its history, `outcomes` every live answer with its newest
+    truth and its shadow, `pairs` every answer that was not sent (a shadow's, say) beside the live one. It is safe beside writers and the compactor, and sees every row whose write returned before
+    the call. While the connection lives, files are neither merged nor deleted.
 
-    Raises `RecordError` when there is no such folder.
+    `since` and `until`, in seconds since the epoch, leave out files that cannot hold predictions from this time; they
+    are not exact. Times are in UTC. Raises `RecordError` when there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise RecordError(f"no record in {str(folder)!r}; a running service makes it with its first answer")
-    spool, files = snapshot(folder, since)
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.register("spool", spool)
-    query = f"SELECT {', '.join(SCHEMA.names)} FROM spool"
-    if files:
-        names = ", ".join(quoted(str(path)) for path in files)
-        query += f" UNION ALL SELECT {', '.join(SCHEMA.names)} FROM read_parquet([{names}], hive_partitioning = false)"
-    connection.execute(f"CREATE TEMP VIEW predictions AS {query}")
-    connection.execute(f"CREATE TEMP VIEW pairs AS {PAIRS}")
+    held = hold(folder)
+    try:
+        connection = duckdb.connect()
+        if held is not None:
+            weakref.finalize(connection, os.close, held)
+            held = None
+        connection.execute("SET TimeZone = 'UTC'")
+        for kind, (name, spool) in RELATIONS.items():
+            rows, files = snapshot(folder, since, until if kind == PREDICTIONS else None, kind)
+            connection.register(spool, rows)
+            connection.execute(f"CREATE TEMP VIEW {name} AS {relation(kind, spool, files)}")
+        for name, sql in VIEWS.items():
+            connection.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+    finally:
+        if held is not None:
+            os.close(held)
     return connection
 
 
-def snapshot(folder: Path, since: float | None = None) -> tuple[pa.Table, list[Path]]:
+def relation(kind: str, spool: str, files: list[Path]) -> str:
+    """Give the query for all rows of a kind."""
+    columns = ", ".join(LAYOUTS[kind].schema.names)
+    query = f"SELECT {columns} FROM {spool}"
+    if files:
+        names = ", ".join(quoted(str(path)) for path in files)
+        query += f" UNION ALL SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"
+    return query
+
+
+def snapshot(
+    folder: Path, since: float | None = None, until: float | None = None, kind: str = PREDICTIONS
+) -> tuple[pa.Table, list[Path]]:
     """Give the rows of the spool, and the Parquet files of all other rows.
 
     The spool is read first. A segment that vanishes meanwhile has become a file, which the listing that follows
     finds; a segment that was read and whose file is found too counts as the file.
     """
     tables = {}
-    for segment in list_segments(folder, ".open", ".closed"):
+    for segment in list_segments(folder, ".open", ".closed", kind=kind):
         table = segment_table(segment, since)
         if table is not None:
             tables[parquet_path(folder, segment)] = table
-    files = [path for path in sorted(folder.glob("predictions/*/*.parquet")) if is_recent(path, since)]
+    files = [path for path in parquet_files(folder, kind) if is_recent(path, since) and begins(path, until)]
     ready = set(files)
     fresh = [table for path, table in tables.items() if path not in ready]
-    return pa.concat_tables([SCHEMA.empty_table(), *fresh]).unify_dictionaries(), files
+    return pa.concat_tables([LAYOUTS[kind].schema.empty_table(), *fresh]).unify_dictionaries(), files
 
 
 def segment_table(segment: Path, since: float | None) -> pa.Table | None:
@@ -75,13 +91,58 @@ def segment_table(segment: Path, since: float | None) -> pa.Table | None:
             data = path.read_bytes()
         except FileNotFoundError:
             continue
-        return to_table(read_segment(data, path.name))
+        return LAYOUTS[segment_kind(path)].decode(read_segment(data, path.name))
     return None
 
 
 def is_recent(path: Path, since: float | None) -> bool:
     """Say whether a file was written after a time."""
     return since is None or path.stat().st_mtime >= since
+
+
+def begins(path: Path, until: float | None) -> bool:
+    """Say whether the first row of a file is from before a time."""
+    return until is None or file_time(path) <= until
+
+
+def read_records(
+    folder: str | Path = ".hansang/records",
+    *,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    view: str = "outcomes",
+) -> pa.Table:
+    """Read a record, or a part of it, as one Arrow table in the order of time.
+
+    `view` is `predictions`, `feedback` or `outcomes`. `since` and `until` (not included) are datetimes, seconds since
+    the epoch, or texts as `2026-11-23T06:30` and `7d` (ago); `where` is a condition in DuckDB's SQL, as
+    `"status = 200 AND version = '8'"`. Times come without a zone, in UTC. Raises `RecordError` when there is no record
+    or no such column.
+    """
+    start = None if since is None else read_moment(since)
+    end = None if until is None else read_moment(until, "until")
+    with connect(folder, start, end) as connection:
+        return query(connection, selection(view, start, end, columns, where))
+
+
+def selection(
+    view: str,
+    since: float | None = None,
+    until: float | None = None,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+) -> str:
+    """Write the query for a part of a view."""
+    if view not in (PREDICTIONS, FEEDBACK, "outcomes"):
+        raise RecordError(f"no view {view!r}; there are predictions, feedback and outcomes")
+    conditions = [f"({where})"] if where else []
+    conditions += [f"time >= make_timestamptz({round(since * 1e6)})"] if since is not None else []
+    conditions += [f"time < make_timestamptz({round(until * 1e6)})"] if until is not None else []
+    names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns) if columns else "*"
+    chosen = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {names} FROM {view}{chosen} ORDER BY time, id, row"
 
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
@@ -106,8 +167,3 @@ def without_zone(table: pa.Table) -> pa.Table:
             naive = table.column(index).cast(pa.timestamp(column.type.unit))
             table = table.set_column(index, column.name, naive)
     return table
-
-
-def quoted(text: str) -> str:
-    """Quote a text for SQL."""
-    return "'" + text.replace("'", "''") + "'"

@@ -13,14 +13,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from hansang.errors import RecordError
+from hansang.record.files import size_of
 from hansang.record.frame import encode
-from hansang.record.rows import Rows
-from hansang.record.segment import FULL, OpenSegment, create_segment, list_segments, segment_time, spool_folder
+from hansang.record.segment import (
+    FULL,
+    PREDICTIONS,
+    OpenSegment,
+    create_segment,
+    list_segments,
+    segment_time,
+    spool_folder,
+)
 
 WAKE = "wake"
+Encode = Callable[[bytes, int, Sequence[Any], int], tuple[bytes, int]]
+
+
+class Group(Protocol):
+    """Rows that are written together: `Rows` of predictions, or `Feedback`."""
+
+    ids: list[str]
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,8 @@ class Recorder:
 
     `write` works without entering; then nothing turns the segments into Parquet until somebody else runs the
     compactor. Leaving closes the segment and gives the compactor `patience` seconds to finish.
+
+    What is written are predictions; `feedback.feedback_recorder` makes one for feedback, by its own `encoding`.
     """
 
     folder: Path
@@ -70,6 +88,8 @@ class Recorder:
     compact: bool = True
     patience: float = 10.0
     clock: Callable[[], float] = time.monotonic
+    kind: str = PREDICTIONS
+    encoding: Encode = encode
     lost: Counter[str] = field(default_factory=Counter, init=False)
     rows_written: int = field(default=0, init=False)
     bytes_written: int = field(default=0, init=False)
@@ -84,7 +104,7 @@ class Recorder:
 
     # --- writing ---
 
-    def write(self, groups: Sequence[Rows]) -> None:
+    def write(self, groups: Sequence[Group]) -> None:
         """Append the rows of one turn, all or none.
 
         Raises `RecordError` when the groups are not well formed, and with `on_full="stop"` when the disk refuses.
@@ -96,7 +116,7 @@ class Recorder:
             if segment.hour != int(groups[0].time // 3600) or self._is_due(segment):
                 self.roll()
                 segment = self._open(groups)
-            frame, rows = encode(segment.sync, segment.rows, groups, self.limits.body)
+            frame, rows = self.encoding(segment.sync, segment.rows, groups, self.limits.body)
             segment.append(frame, rows, sync=self.durability == "sync")
         except OSError as error:
             self._refuse(groups, error)
@@ -137,7 +157,7 @@ class Recorder:
         segments: list[Path] = []
         lost = self.lost
         try:
-            segments = list_segments(self.folder, ".open", ".closed")
+            segments = list_segments(self.folder, ".open", ".closed", kind=self.kind)
             lost = lost + lost_in(self.folder)
         except OSError as error:
             self.failing = describe(error)
@@ -145,11 +165,10 @@ class Recorder:
         oldest = segment_time(segments[0]) if segments else None
         return Stats(self.rows_written, self.bytes_written, dict(lost), size, len(segments), oldest, self.failing)
 
-    def _open(self, groups: Sequence[Rows]) -> OpenSegment:
+    def _open(self, groups: Sequence[Group]) -> OpenSegment:
         """Open a new segment for rows of this time."""
-        segment = create_segment(
-            spool_folder(self.folder), groups[0].time, since=self.clock(), sync=self.durability == "sync"
-        )
+        spool = spool_folder(self.folder, self.kind)
+        segment = create_segment(spool, groups[0].time, since=self.clock(), sync=self.durability == "sync")
         self._segment = segment
         self._watch(segment)
         return segment
@@ -168,7 +187,7 @@ class Recorder:
             rest = segment.since + self.limits.seconds - self.clock()
             self._timer = self._loop.call_later(max(rest, 0.001), self.tick)
 
-    def _refuse(self, groups: Sequence[Rows], error: OSError) -> None:
+    def _refuse(self, groups: Sequence[Group], error: OSError) -> None:
         """Count the rows as lost, or refuse to answer them."""
         full = error.errno in FULL
         if not full:
@@ -260,14 +279,6 @@ def wait(process: subprocess.Popen[bytes], seconds: float) -> None:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.returncode = 0  # nobody will wait for it any more; it ends by itself
-
-
-def size_of(path: Path) -> int:
-    """Give the size of a segment, 0 when it is gone by now."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def lost_in(folder: Path) -> Counter[str]:

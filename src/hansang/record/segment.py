@@ -29,11 +29,17 @@ MAGIC = b"hansang\n"
 VERSION = 1
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 STALE_NEW = 60.0  # seconds between making a file and its first lock that no living writer needs
+PREDICTIONS, FEEDBACK = KINDS = ("predictions", "feedback")
 
 
-def spool_folder(folder: Path) -> Path:
-    """Give the folder of the segments of a record."""
-    return folder / "spool"
+def spool_folder(folder: Path, kind: str = PREDICTIONS) -> Path:
+    """Give the folder of the segments of one kind of rows of a record."""
+    return folder / "spool" if kind == PREDICTIONS else folder / "spool" / kind
+
+
+def segment_kind(path: Path) -> str:
+    """Tell from a segment's place what its rows are."""
+    return PREDICTIONS if path.parent.name == "spool" else path.parent.name
 
 
 @dataclass(slots=True)
@@ -141,14 +147,13 @@ def segment_writer(path: Path) -> int:
 def parquet_path(folder: Path, segment: Path) -> Path:
     """Give the file that a segment becomes: always the same one, so that doing it twice overwrites itself."""
     name = segment.stem
-    hour = f"dt={name[0:4]}-{name[4:6]}-{name[6:11]}"
-    return folder / "predictions" / hour / f"{name}.parquet"
+    return folder / segment_kind(segment) / f"dt={name[0:4]}-{name[4:6]}-{name[6:8]}" / f"{name}.parquet"
 
 
-def list_segments(folder: Path, *suffixes: str) -> list[Path]:
-    """List the segments of a record with these suffixes, oldest first."""
+def list_segments(folder: Path, *suffixes: str, kind: str = PREDICTIONS) -> list[Path]:
+    """List the segments of one kind with these suffixes, oldest first."""
     try:
-        with os.scandir(spool_folder(folder)) as entries:
+        with os.scandir(spool_folder(folder, kind)) as entries:
             found = [Path(entry.path) for entry in entries if entry.name.endswith(suffixes)]
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -166,7 +171,8 @@ def lock(descriptor: int) -> bool:
 
 def finished_segments(folder: Path) -> Iterator[Path]:
     """Give the segments nobody writes to any more: the closed ones, and the open ones whose writer died."""
-    for path in list_segments(folder, ".closed", ".open", ".new"):
+    paths = [path for kind in KINDS for path in list_segments(folder, ".closed", ".open", ".new", kind=kind)]
+    for path in paths:
         if path.suffix == ".closed":
             yield path
         elif is_abandoned(path):
