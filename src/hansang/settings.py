@@ -102,6 +102,18 @@ class Settings(BaseSettings):
     jobs: Path = Field(
         default=Path(".hansang/jobs.sqlite"), description="File of the answers that come later, made when needed."
     )
+    record_keep_days: float | None = Field(
+        default=None, gt=0, description="Delete records older than so many days; default: none are deleted."
+    )
+    record_keep_bytes: int | None = Field(
+        default=None, ge=1024, description="Delete the oldest records while there are more bytes of Parquet files."
+    )
+    records_route: bool = Field(default=True, description="Answer GET /records/{id}, which is for operators.")
+    feedback: bool = Field(default=True, description="Take feedback at POST /feedback.")
+    feedback_check: bool = Field(
+        default=True,
+        description="Refuse feedback on predictions that are not in this record; false where replicas have their own.",
+    )
     max_body: int = Field(default=16 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_header: int = Field(default=32 * 1024, ge=1024, description="Largest request header.")
     max_rows: int = Field(default=4096, ge=1, description="Most rows in the service at once; more are answered 503.")

@@ -9,6 +9,8 @@ import typer
 from hansang import __version__
 from hansang.cli.describe import describe
 from hansang.cli.doctor import doctor
+from hansang.cli.export import export, status
+from hansang.cli.feedback import feedback
 from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve
@@ -26,8 +28,11 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(up)
 app.command()(score)
+app.command()(feedback)
 app.command()(doctor)
 app.command()(describe)
+records.command()(export)
+records.command()(status)
 app.add_typer(records, name="records")
 app.add_typer(switch, name="switch")
 

@@ -19,6 +19,8 @@ from rich.table import Table
 
 from hansang.errors import HansangError
 from hansang.extras import require
+from hansang.record.ids import ID
+from hansang.record.keep import retention_words
 
 Row = dict[str, Any]
 Folder = Annotated[
@@ -65,19 +67,24 @@ def show(
 ) -> None:
     """Show everything that is known of one request."""
     with failures():
-        found = read_one(folder, id)
+        found, feedback = read_one(folder, id)
         if not found:
-            fail(f"no record of {id!r} in {str(folder)!r}; give an x-prediction-id or an x-request-id")
+            fail(
+                f"no record of {id!r} in {str(folder)!r}; give an x-prediction-id or an x-request-id; "
+                f"{retention_words(folder)}"
+            )
         for row in found:
+            mine = [each for each in feedback if (each["id"], each["row"]) == (row["id"], row["row"])]
             if as_json:
-                print(line(row))
+                print(line(row | {"feedback": [shown(each) for each in mine]} if row["role"] == "live" else row))
             else:
                 show_row(row)
+                show_feedback(mine if row["role"] == "live" else [])
 
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the views `predictions` and `pairs`.")],
+    query: Annotated[str, typer.Argument(help="One SELECT over the views `predictions`, `feedback`, `outcomes`, `pairs`.")],
     folder: Folder = FOLDER,
     as_json: AsJson = False,
 ) -> None:
@@ -134,16 +141,22 @@ def followed(folder: Path, newest: list[Row]) -> Iterator[Row]:
         newest = plain(read.query(connection, query, [int(horizon * 1e6)]))
 
 
-def read_one(folder: Path, id: str) -> list[Row]:
-    """Read all rows of a prediction id, or else of a request id."""
+def read_one(folder: Path, id: str) -> tuple[list[Row], list[Row]]:
+    """Read all rows of a prediction id, or else of a request id, and their feedback."""
+    if ID.fullmatch(id.lower()) and folder.is_dir():
+        finder = require("hansang.record.find", "", "reading the record")
+        found, feedback = finder.find(folder, id.lower())
+        if found:
+            return finder.in_utc(found), finder.in_utc(feedback)
     read = reader()
     connection = read.connect(folder)
     for column in ("id", "request_id"):
         query = f"SELECT * FROM predictions WHERE {column} = ? ORDER BY time, id, row, role"
         found = plain(read.query(connection, query, [id]))
         if found:
-            return found
-    return []
+            truths = "SELECT * FROM feedback WHERE id IN (SELECT unnest(?)) ORDER BY row, time, received"
+            return found, plain(read.query(connection, truths, [[row["id"] for row in found]]))
+    return [], []
 
 
 def plain(table: Any) -> list[Row]:
@@ -237,6 +250,22 @@ def show_row(row: Row) -> None:
             console.print(f"[bold]{name}[/bold]")
             console.print(JSON.from_data(parsed(row[name])))
     console.print()
+
+
+def shown(row: Row) -> Row:
+    """Give a row of feedback without what its prediction says already."""
+    facts = {name: value for name, value in row.items() if name not in ("id", "row")}
+    return {**facts, "truth": parsed(row["truth"])}
+
+
+def show_feedback(feedback: list[Row]) -> None:
+    """Show the feedback on one row, the oldest first."""
+    if feedback:
+        names = ("time", "truth", "score", "source")
+        console = screen()
+        console.print("[bold]feedback[/bold]")
+        show_table(names, [[each[name] for name in names] for each in feedback])
+        console.print()
 
 
 def screen() -> Console:

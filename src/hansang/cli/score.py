@@ -60,7 +60,7 @@ def score(  # noqa: PLR0913, PLR0917  # each is an option of the command
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, float], None] | None]:
+def progress(name: str = "score") -> Iterator[Callable[[int, float], None] | None]:
     """Show a progress bar on a terminal; nothing where nobody looks."""
     if not sys.stderr.isatty():
         yield None
@@ -69,7 +69,7 @@ def progress() -> Iterator[Callable[[int, float], None] | None]:
     console = require("rich.console", "").Console(stderr=True)
     columns = ("{task.percentage:>3.0f} %", rich.BarColumn(), "{task.fields[rows]:,} rows", rich.TimeRemainingColumn())
     with rich.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("score", total=1.0, rows=0)
+        task = bar.add_task(name, total=1.0, rows=0)
         yield lambda rows, share: bar.update(task, completed=share, rows=rows)
 
 

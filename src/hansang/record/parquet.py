@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hansang.record import feedback_table, table
+from hansang.record.files import replace_text
 from hansang.record.frame import ID_SIZE, Damage, Frames
 from hansang.record.ids import write_ids
 from hansang.record.segment import FEEDBACK, PREDICTIONS, parquet_path, read_segment, segment_kind, sync_folder
+from hansang.record.views import create_views
 
 GROUP_ROWS = 65_536  # of a row group: what a reader that wants one id or one minute has to decode
 
@@ -57,6 +59,7 @@ def convert(segment: Path, folder: Path) -> Damage:
         write_ids(id_bytes(rows), path)
         with writing(path, kind) as writer:
             writer.write_table(in_order(rows, LAYOUTS[kind]), GROUP_ROWS)
+        publish_views(folder)
     if frames.damage.rows:
         kept = folder / "corrupt"
         kept.mkdir(exist_ok=True)
@@ -114,6 +117,18 @@ def whole_file(path: Path, kind: str) -> Iterator[Any]:
 def unfinished(path: Path) -> Path:
     """Give the name of a file that is being written; readers do not see it."""
     return path.with_name(f".{path.name}.tmp")
+
+
+def publish_views(folder: Path) -> None:
+    """Keep `views.sql` up to date, with an empty file of each kind so that its views open before there are rows."""
+    script = create_views({kind: layout.schema.names for kind, layout in LAYOUTS.items()}, folder)
+    with suppress(FileNotFoundError):
+        if (folder / "views.sql").read_text("utf-8") == script:
+            return
+    for kind in LAYOUTS:
+        with writing(folder / "schema" / f"{kind}.parquet", kind):
+            pass
+    replace_text(folder / "views.sql", script)
 
 
 def release() -> None:

@@ -6,10 +6,8 @@ They stand on two relations: `predictions`, and `feedback_rows` with every feedb
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from hansang.record.files import replace_text
-from hansang.record.segment import FEEDBACK, KINDS, PREDICTIONS
+from hansang.record.segment import FEEDBACK, PREDICTIONS
 
 # A request that is sent again under its Idempotency-Key is there once; the first one counts.
 FEEDBACK_ONCE = """
@@ -60,7 +58,7 @@ PAIRS_VIEW = f"""
 VIEWS = {"feedback_once": FEEDBACK_ONCE, FEEDBACK: FEEDBACK_VIEW, "outcomes": OUTCOMES_VIEW, "pairs": PAIRS_VIEW}
 
 HEAD = """\
--- The views of this prediction record for plain DuckDB; written by Hansang, which writes it anew at every start.
+-- The views of this prediction record for plain DuckDB; written by Hansang.
 -- If the folder stands elsewhere for you, change this line:
 SET VARIABLE records = {folder};
 """
@@ -79,14 +77,6 @@ def create_views(columns: dict[str, list[str]], folder: Path) -> str:
         parts.append(FILES.format(kind=kind, name=name, columns=", ".join(columns[kind])))
     parts += [f"\nCREATE OR REPLACE TEMP VIEW {name} AS{sql.rstrip()};\n" for name, sql in VIEWS.items()]
     return "".join(parts)
-
-
-def write_views(folder: Path, layouts: dict[str, Any], write_empty: Any) -> None:
-    """Write `views.sql`, and an empty Parquet file of each kind, so that the views open before there are rows."""
-    for kind in KINDS:
-        path = folder / "schema" / f"{kind}.parquet"
-        write_empty(path, kind)
-    replace_text(folder / "views.sql", create_views({kind: layouts[kind].schema.names for kind in KINDS}, folder))
 
 
 def quoted(text: str) -> str:

@@ -21,12 +21,14 @@ from hansang.call import Call
 from hansang.codec import message
 from hansang.errors import BadRequest, CallerLeft, InvalidRow, Problem, Unavailable, problem, title
 from hansang.server.ask import PROBLEM, Ask, Marks, problem_fields
+from hansang.server.feedback import add_feedback
 from hansang.server.head import LONGEST_ID, read_id
 from hansang.server.ids import new_ids
 from hansang.server.jobs import add_jobs
 from hansang.server.nodes import add_node
 from hansang.server.openapi import describe
 from hansang.server.operations import add_operations
+from hansang.server.records import add_records
 from hansang.server.request import as_dependency, read_rows
 from hansang.server.serving import Serving, serving_of
 from hansang.server.turn import Turn, read_patience, trace
@@ -86,13 +88,15 @@ def make_app(service: Service) -> FastAPI:
         description=service.description,
         version=service.version,
         lifespan=lifespan,
-        openapi_tags=[{"name": "predictions"}, {"name": "operations"}],
+        openapi_tags=[{"name": "predictions"}, {"name": "feedback"}, {"name": "operations"}],
     )
     for endpoint in service.endpoints:
         add_node(app, endpoint) if isinstance(endpoint, NodeEndpoint) else add_prediction(app, endpoint)
     add_handlers(app)
     add_operations(app, service)
     add_jobs(app, service)
+    add_feedback(app)
+    add_records(app)
     describe(app, service)
     app.state.own = (len(app.user_middleware), dict(app.exception_handlers))
     return app

@@ -12,6 +12,7 @@ from typing import Any
 import httptools
 
 from hansang.errors import BadRequest, Problem, UnsupportedMedia
+from hansang.server.posting import Posting
 from hansang.server.turn import Turn, read_patience, trace
 
 Fields = list[tuple[bytes, bytes]]
@@ -29,7 +30,7 @@ VARYING = re.compile(rb"\r\n(" + b"|".join(VARIED) + rb"): ([!-~]+)(?=\r\n)", re
 class Head:
     """What a prediction request's header says; `fault` is why it cannot be answered with a prediction."""
 
-    turn: Turn
+    turn: Turn | Posting
     length: int
     keep_alive: bool
     request_id: str | None
@@ -111,7 +112,7 @@ def filled(known: Head, parts: list[bytes], max_body: int) -> Head | None:
     return Head(known.turn, length, known.keep_alive, request_id, known.patience, headers, known.fault, tags)
 
 
-def read_head(turn: Turn, fields: Fields, keep_alive: bool) -> Head:
+def read_head(turn: Turn | Posting, fields: Fields, keep_alive: bool) -> Head:
     """Read the fields that matter to a prediction."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
     patience, request_id = turn.endpoint.deadline, None

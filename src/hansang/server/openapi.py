@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from hansang.codec import with_null
 from hansang.graph import walk
 from hansang.nodes.staged import Staged
+from hansang.server.feedback_openapi import feedback_operations
 from hansang.service import Endpoint, Service
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def describe(app: FastAPI, service: Service) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = PROBLEM_SCHEMA
         document["info"]["description"] = with_picture(service.description)
+        document["paths"].update(feedback_operations())
         for endpoint in service.endpoints:
             turn = serving.turns.get(endpoint.path)
             if turn is None or turn.media:  # a node's bodies are not JSON

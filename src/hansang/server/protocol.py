@@ -35,6 +35,7 @@ from hansang.server.ids import new_ids
 from hansang.server.nodes import NodeTurn
 
 if TYPE_CHECKING:
+    from hansang.server.posting import Posting
     from hansang.server.serving import Serving
     from hansang.server.turn import Turn
 
@@ -250,7 +251,7 @@ class PredictProtocol(HttpToolsProtocol):
         upgrade = self.parser.should_upgrade()
         if upgrade and (length > 0 or self.has_field(b"transfer-encoding")):
             raise BadRequest("this server does not change protocols")  # the parser would not give the body
-        turn = self.serving.fast.get(self.url) if self.parser.get_method() == b"POST" else None
+        turn = self.serving.taker(self.url) if self.parser.get_method() == b"POST" else None
         if turn is None or upgrade:
             super().on_headers_complete()
             if upgrade:
@@ -258,7 +259,7 @@ class PredictProtocol(HttpToolsProtocol):
             return
         self.begin_prediction(turn, length, candidate)
 
-    def begin_prediction(self, turn: Turn, length: int, candidate: bytes | None) -> None:
+    def begin_prediction(self, turn: Turn | Posting, length: int, candidate: bytes | None) -> None:
         """Make ready for the body of a prediction request."""
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self.head = head = read_head(turn, self.headers, keep_alive)
@@ -268,7 +269,7 @@ class PredictProtocol(HttpToolsProtocol):
                 self.owes_continue = True  # the answers to what came before go first
             else:
                 self.transport.write(CONTINUE)
-        elif candidate is not None and keep_alive and length >= 0:
+        elif candidate is not None and keep_alive and length >= 0 and turn.steady:
             self.heads.remember(candidate, self.headers, head)
 
     def has_field(self, wanted: bytes) -> bool:

@@ -23,6 +23,10 @@ from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
 from hansang.server.export import exporting
 from hansang.server.nodes import NodeTurn
+from hansang.record.feedback import feedback_recorder
+from hansang.record.keep import Keep, set_keep
+from hansang.server.desk import Desk
+from hansang.server.posting import Posting, posting
 from hansang.server.recording import Recording
 from hansang.server.traced import TracedNodeTurn, TracedTurn
 from hansang.server.turn import Turn
@@ -49,6 +53,7 @@ class Serving:
         self.metrics: Metrics = service.metrics
         self.recorder: Recorder | None = None
         self.tracing: Tracing | None = None
+        self.desk: Desk | None = None
         self.state: Literal["starting", "ready", "draining"] = "starting"
         self.in_flight = 0
         self.idle = asyncio.Event()
@@ -131,12 +136,31 @@ class Serving:
             durability=settings.record_durability,
             limits=Limits(body=settings.record_body_limit),
         )
-        async with recorder:
+        feedback = feedback_recorder(
+            settings.records,
+            on_full="stop",  # nothing is acknowledged that is not kept
+            durability=settings.record_durability,
+            limits=recorder.limits,
+        )
+        try:
+            set_keep(settings.records, Keep(settings.record_keep_days, settings.record_keep_bytes))
+        except OSError as error:
+            log.error("how long records are kept cannot be written: %s", error)
+        async with recorder, feedback:
             self.recorder = recorder
+            if settings.feedback:
+                self.desk = Desk(feedback, check=settings.feedback_check, counter=self.metrics.counter)
             try:
                 yield
             finally:
-                self.recorder = None
+                self.recorder = self.desk = None
+
+    def taker(self, url: bytes) -> Turn | Posting | None:
+        """Give what answers a POST to this address in the connection itself; None leaves it to the application."""
+        turn = self.fast.get(url)
+        if turn is None and self.fast:
+            return posting(self, url)
+        return turn
 
     def refusal(self, rows: int) -> Problem | None:
         """Say why rows cannot be taken now; `None` when they can."""

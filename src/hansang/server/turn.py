@@ -49,6 +49,8 @@ class Turn:
 
     media = ""
 
+    steady = True  # its address comes again, so the headers of its requests are worth remembering
+
     def __init__(self, serving: Serving, endpoint: Endpoint, codec: Codec) -> None:
         self.serving = serving
         self.endpoint = endpoint
