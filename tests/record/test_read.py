@@ -14,15 +14,9 @@ import pytest
 
 from hansang.errors import RecordError
 from hansang.record import Recorder, read
-from hansang.record.parquet import convert
-from hansang.record.segment import finished_segments, list_segments
+from hansang.record.segment import list_segments
 from hansang.record.table import SCHEMA
-from tests.record.making import ROOT, SHARED, TIME, MakeRows, ReadRows, writer_command
-
-
-def compact(folder: Path) -> None:
-    for segment in finished_segments(folder):
-        convert(segment, folder)
+from tests.record.making import ROOT, SHARED, TIME, MakeRows, ReadRows, compact, writer_command
 
 
 def test_parquet_closed_and_open_segments_are_one_view(
@@ -100,10 +94,10 @@ def test_a_segment_compacted_after_it_was_read_is_there_once(
     assert len(read_rows(tmp_path)) == 4
 
 
-def test_two_writers_and_two_readers_at_once_see_consistent_views(
+def test_four_writers_and_two_readers_at_once_see_consistent_views(
     tmp_path: Path, read_rows: ReadRows, wait_for_compactor: Callable[[Path], None]
 ) -> None:
-    count = 3000
+    count = 1500
     faults: list[object] = []
     views = [0, 0]
     finished = threading.Event()
@@ -118,12 +112,12 @@ def test_two_writers_and_two_readers_at_once_see_consistent_views(
             views[reader] += 1
 
     readers = [threading.Thread(target=look, args=(reader,)) for reader in range(2)]
-    commands = [writer_command(tmp_path, first, count, 500) for first in (0, count)]
+    commands = [writer_command(tmp_path, first, count, 500) for first in range(0, 4 * count, count)]
     writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for command in commands]
     for reader in readers:
         reader.start()
     try:
-        assert [writer.wait() for writer in writers] == [0, 0]
+        assert [writer.wait() for writer in writers] == [0, 0, 0, 0]
     finally:
         finished.set()
         for reader in readers:
@@ -131,7 +125,7 @@ def test_two_writers_and_two_readers_at_once_see_consistent_views(
     wait_for_compactor(tmp_path)
     assert faults == []
     assert min(views) > 2
-    assert [int(row["id"][-12:]) for row in read_rows(tmp_path, "id")] == list(range(2 * count))
+    assert [int(row["id"][-12:]) for row in read_rows(tmp_path, "id")] == list(range(4 * count))
 
 
 def test_since_leaves_out_files_that_were_written_before(tmp_path: Path, make_rows: MakeRows) -> None:

@@ -70,11 +70,10 @@ class Errors:
 
 def show(loaded: Any, errors: Errors) -> None:
     """Print what became of the rows."""
-    print(f"{loaded.accepted:,} rows of feedback are kept")
+    print(f"rows of feedback kept: {loaded.accepted:,}")
     if loaded.empty:
-        print(f"{loaded.empty:,} rows say nothing yet: neither truth nor score")
+        print(f"rows that say nothing yet, neither truth nor score: {loaded.empty:,}")
     if loaded.failed:
-        places = ", ".join(file.name for file in errors.open.values())
-        print(f"{loaded.failed:,} rows were not taken; they are in {places}")
+        print(f"rows not taken: {loaded.failed:,}; they are in {', '.join(file.name for file in errors.open.values())}")
         for text, count in loaded.errors.most_common(10):
             print(f"  {count:,}  {text}")

@@ -17,7 +17,7 @@ from rich.json import JSON
 from rich.markup import escape
 from rich.table import Table
 
-from hansang.errors import HansangError
+from hansang.errors import HansangError, UsageError
 from hansang.extras import require
 from hansang.record.ids import ID
 from hansang.record.keep import retention_words
@@ -84,7 +84,9 @@ def show(
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the views `predictions`, `feedback`, `outcomes`, `pairs`.")],
+    query: Annotated[
+        str, typer.Argument(help="One SELECT over the views `predictions`, `feedback`, `outcomes`, `pairs`.")
+    ],
     folder: Folder = FOLDER,
     as_json: AsJson = False,
 ) -> None:
@@ -276,9 +278,11 @@ def screen() -> Console:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Say what went wrong in one line, with exit status 1."""
+    """Say what went wrong in one line, with exit status 1; wrong usage is told by `main`, with 2."""
     try:
         yield
+    except UsageError:
+        raise
     except HansangError as error:
         fail(str(error))
 

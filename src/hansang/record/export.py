@@ -24,7 +24,7 @@ FORMATS = {
     ".jsonl": "FORMAT json",
     ".ndjson": "FORMAT json",
 }
-BODIES = ("input", "output", "tags", "truth", "shadow_output")
+BODIES = ("input", "output", "tags", "truth", "shadow_output", "staged_output")
 
 
 def export(  # each says which part

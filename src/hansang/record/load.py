@@ -129,7 +129,7 @@ class Loader:
         self, path: Path, start: int, chunk: list[Row], recorder: Recorder, match: Match | None, known: Known
     ) -> None:
         """Take the rows of a chunk that can be taken."""
-        places = self.columns.find(list(chunk[0]), self.by)
+        places = self.columns.find([name for name in chunk[0] if name != UNREAD], self.by)
         lines: list[Line] = []
         for number, row in enumerate(chunk, start):
             name = row.get(places["id"])
@@ -157,7 +157,7 @@ class Loader:
 
     def _read(self, row: Row, places: dict[str, str]) -> tuple[Any, ...] | None:
         """Give a row as it is written, None when it says nothing; raises `ValueError` with what is wrong."""
-        if UNREAD in row:
+        if row.get(UNREAD):
             raise ValueError(row[UNREAD])
         truth, score = (row.get(places[thing]) if thing in places else None for thing in ("truth", "score"))
         if truth is None and score is None:

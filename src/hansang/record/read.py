@@ -25,8 +25,9 @@ def connect(folder: str | Path, since: float | None = None, until: float | None 
     """Open a record as it is now: a DuckDB connection in memory with the views of the record.
 
     `predictions` has every row, `feedback` every truth with its history, `outcomes` every live answer with its newest
-    truth and its shadow, `pairs` every answer that was not sent (a shadow's, say) beside the live one. It is safe beside writers and the compactor, and sees every row whose write returned before
-    the call. While the connection lives, files are neither merged nor deleted.
+    truth and its shadow, `pairs` every answer that was not sent (a shadow's, say) beside the live one. They are safe
+    beside writers and the compactor, and see every row whose write returned before the call. While the connection
+    lives, files are neither merged nor deleted.
 
     `since` and `until`, in seconds since the epoch, leave out files that cannot hold predictions from this time; they
     are not exact. Times are in UTC. Raises `RecordError` when there is no such folder.

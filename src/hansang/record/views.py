@@ -27,25 +27,31 @@ QUALIFY row_number() OVER history = 1 OR truth IS DISTINCT FROM lag(truth) OVER 
     OR score IS DISTINCT FROM lag(score) OVER history OR source IS DISTINCT FROM lag(source) OVER history
 """
 
-# One row for each live answer, with the newest truth and the first shadow's answer beside it.
+# One row for each live answer; beside it the newest truth, the first shadow's answer, and the one that came later.
 OUTCOMES_VIEW = """
 WITH latest AS (
     SELECT id, row, arg_max(struct_pack(truth, truth_value, score, source, time), (time, received)) AS newest
     FROM feedback_once GROUP BY id, row
 ), shadows AS (
     SELECT DISTINCT ON (id, row) * FROM predictions WHERE role = 'shadow' ORDER BY time, node, model, version
+), later AS (
+    SELECT DISTINCT ON (id, row) * FROM predictions WHERE role = 'staged' ORDER BY time, node, model, version
 )
 SELECT live.* EXCLUDE (role),
     newest.truth AS truth, newest.truth_value AS truth_value, newest.score AS score,
     newest.source AS truth_source, newest.time AS truth_time,
     shadows.model AS shadow_model, shadows.version AS shadow_version, shadows.variant AS shadow_variant,
     shadows.status AS shadow_status, shadows.error AS shadow_error, shadows.latency_ms AS shadow_latency_ms,
-    shadows.output AS shadow_output, shadows.output_value AS shadow_output_value
+    shadows.output AS shadow_output, shadows.output_value AS shadow_output_value,
+    later.model AS staged_model, later.version AS staged_version, later.status AS staged_status,
+    later.error AS staged_error, later.output AS staged_output, later.output_value AS staged_output_value
 FROM predictions AS live
 LEFT JOIN latest ON latest.id = live.id AND latest.row = live.row
 LEFT JOIN shadows ON shadows.id = live.id AND shadows.row = live.row
+LEFT JOIN later ON later.id = live.id AND later.row = live.row
 WHERE live.role = 'live'
 """
+# Every answer that was not sent beside the live one.
 SIDES = ("node", "model", "version", "variant", "status", "error", "latency_ms", "queue_ms", "output", "output_value")
 PAIRS_VIEW = f"""
     SELECT live.id, live.row, live.time, live.service, live.endpoint, live.request_id, live.key, other.role, live.input,
