@@ -1,6 +1,6 @@
 """Feedback: rows a second that are accepted, and the server's CPU for each.
 
-    python -m benchmarks.feedback [--seconds 5]
+    python benchmarks/feedback.py [--seconds 5]
 
 One client process sends pipelined singles, then arrays of 100 and of 1,000 rows, on predictions of the last seconds
 (believed in) and on older ones (looked up). Every accepted row is checked in the view afterwards.

@@ -1,6 +1,6 @@
 """Fifty rounds of load with `kill -9`: nothing that was acknowledged is missing, and nothing is there twice.
 
-    python -m benchmarks.kills [--rounds 50] [--workers 1]
+    python benchmarks/kills.py [--rounds 50] [--workers 1]
 
 In every round a server answers predictions and takes feedback on them, over several connections, until all its
 processes are killed at a random moment. The views are looked at after every round, and once more after a last start
@@ -23,7 +23,7 @@ import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from benchmarks.feedback import SERVICE
+from feedback import SERVICE
 from hansang.record.read import connect, query
 
 Row = tuple[str, int]

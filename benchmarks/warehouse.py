@@ -1,6 +1,6 @@
 """Ten million records: how long the usual questions take.
 
-    python -m benchmarks.warehouse [--rows 10000000] [--folder DIR]
+    python benchmarks/warehouse.py [--rows 10000000] [--folder DIR]
 
 Makes a record of one day, as a busy service would have left it (merged files, sorted by time, with their ids), asks
 the questions of docs/record.md, and prints the best of five and the time of the first. A folder that is there is used

@@ -145,7 +145,7 @@ def test_pipelined_feedback_and_predictions_are_answered_in_their_order(server: 
     single = request('{"truth":4}', path=f"/feedback/{id}")
     with server.wire() as wire:
         wire.send(single + request('{"x":2}') + single + request("[]", path="/feedback") + get("/healthz"))
-        answers = [wire.read() for _ in range(5)]
+        answers = [wire.answer() for _ in range(5)]
     assert [answer.status for answer in answers] == [200, 200, 200, 422, 200]
     assert answers[0].json() == {"accepted": 1}
     assert answers[1].json() == {"price": 6.0}
