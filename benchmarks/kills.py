@@ -24,6 +24,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from feedback import SERVICE
+
 from hansang.record.read import connect, query
 
 Row = tuple[str, int]

@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 import pandas as pd
-import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
@@ -74,6 +73,7 @@ def test_the_views_follow_a_record_that_moved_by_one_line(folder: Path, tmp_path
 
 
 def test_the_files_open_in_pandas_and_polars_with_the_day_as_a_column(folder: Path) -> None:
+    pl = pytest.importorskip("polars")
     tell(folder)
     frame = pd.read_parquet(folder / "predictions")
     assert sorted(frame["output_value"]) == [0.5, 0.5, 0.5]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -39,7 +39,7 @@ class Upkeep:
         """The seconds until something may be due; None when only new rows can change that."""
         return None if self.due == inf else min(max(self.due - self.clock(), 0.0), LONGEST)
 
-    def steps(self, force: bool = False) -> Iterator[None]:
+    def steps(self, force: bool = False) -> Generator[None, None, None]:
         """Do what is due, a piece a step, so that the caller can see to something more urgent in between.
 
         `force` is for when rows came: there may be something to do though nothing was due by itself.
