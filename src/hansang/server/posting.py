@@ -31,6 +31,7 @@ class Posting:
     closed = False
     path = PATH.decode()
     deadline = None
+    media = ""
 
     def __init__(self, serving: Serving, desk: Desk, id: str | None) -> None:
         self.serving, self.desk, self.id = serving, desk, id

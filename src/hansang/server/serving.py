@@ -21,11 +21,11 @@ from hansang.jobs.store import JobStore
 from hansang.metrics import Metrics
 from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
-from hansang.server.export import exporting
-from hansang.server.nodes import NodeTurn
 from hansang.record.feedback import feedback_recorder
 from hansang.record.keep import Keep, set_keep
 from hansang.server.desk import Desk
+from hansang.server.export import exporting
+from hansang.server.nodes import NodeTurn
 from hansang.server.posting import Posting, posting
 from hansang.server.recording import Recording
 from hansang.server.traced import TracedNodeTurn, TracedTurn
