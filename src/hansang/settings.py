@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ from pydantic_settings import (
 
 from hansang.errors import SettingsError
 
+BETWEEN_URLS = re.compile(r"\s*,\s*(?=[a-z][a-z0-9+]*:/|log:)")
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
 
 
@@ -108,6 +110,14 @@ class Settings(BaseSettings):
     record_keep_bytes: int | None = Field(
         default=None, ge=1024, description="Delete the oldest records while there are more bytes of Parquet files."
     )
+    record_sinks: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Where else the records go: URLs of sinks, separated by commas."
+    )
+    record_spool_limit: int | None = Field(
+        default=None,
+        ge=1024,
+        description="Most bytes that wait in a spool, or that retention holds for sinks; more is lost and counted.",
+    )
     records_route: bool = Field(default=True, description="Answer GET /records/{id}, which is for operators.")
     feedback: bool = Field(default=True, description="Take feedback at POST /feedback.")
     feedback_check: bool = Field(
@@ -137,6 +147,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("record_sinks", mode="before")
+    @classmethod
+    def _split_urls(cls, value: object) -> object:
+        return split_urls(value) if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(
@@ -170,6 +185,11 @@ def load_settings(kind: type[SomeSettings], **given: Any) -> SomeSettings:
         raise SettingsError(f"wrong settings ({kind.__name__}):\n" + "\n".join(lines)) from error
     except ValueError as error:  # a value that is not the JSON its field needs; a file that is not TOML
         raise SettingsError(f"wrong settings ({kind.__name__}): {error}") from error
+
+
+def split_urls(text: str) -> tuple[str, ...]:
+    """Split URLs at the commas between them; one URL may hold commas, as between the brokers of Kafka."""
+    return tuple(part for part in BETWEEN_URLS.split(text.strip()) if part)
 
 
 def describe(kind: type[BaseSettings], fault: ErrorDetails) -> str:

@@ -22,6 +22,7 @@ from hansang.extras import require
 from hansang.record.frame import Damage
 from hansang.record.record import WAKE, nudge
 from hansang.record.segment import KINDS, finished_segments, is_abandoned, list_segments, lock, segment_writer
+from hansang.record.sinks.owner import Owner
 from hansang.record.upkeep import Upkeep
 
 NICE = 10  # a tenth of what the server gets of a core they share: more than its rows need, so the spool is bounded
@@ -91,21 +92,23 @@ class Compactor:
 
     def run(self, owner: int) -> None:
         """Work whenever somebody wakes us, until standard input ends."""
-        upkeep = Upkeep(self.folder)
-        with listening(self.folder) as wake:
+        with Owner(self.folder) as sinks, listening(self.folder) as wake:
+            upkeep = Upkeep(self.folder, sinks.spared)
             came = True
             while True:
                 self.work()
+                sinks.look()
                 self.keep_up(upkeep, wake, came)
-                waits = [seconds for seconds in (self.retry, upkeep.wait) if seconds is not None]
-                ready, _, _ = select.select([0, wake], [], [], min(waits, default=None))
+                waits = [seconds for seconds in (self.retry, upkeep.wait, sinks.wait) if seconds is not None]
+                ready, _, _ = select.select([0, wake, *sinks.ears], [], [], min(waits, default=None))
                 came = wake in ready
                 if came:
                     os.read(wake, 4096)
                 if 0 in ready and not os.read(0, 4096):
                     break
-        let_go(self.folder, owner)
-        self.work()
+            let_go(self.folder, owner)
+            self.work()
+            sinks.look()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -18,6 +19,7 @@ from typing import Any, Literal, Protocol, Self
 from hansang.errors import RecordError
 from hansang.record.files import size_of
 from hansang.record.frame import encode
+from hansang.record.losses import keep_losses
 from hansang.record.segment import (
     FULL,
     PREDICTIONS,
@@ -29,6 +31,8 @@ from hansang.record.segment import (
 )
 
 WAKE = "wake"
+SPOOL_LIMIT = "spool limit"
+LOOK = 0.2  # seconds between two looks at a spool that is full
 Encode = Callable[[bytes, int, Sequence[Any], int], tuple[bytes, int]]
 
 
@@ -41,12 +45,16 @@ class Group(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a segment is closed, and the size in bytes above which a body is kept as its hash only."""
+    """When a segment is closed, and the size in bytes above which a body is kept as its hash only.
+
+    With `spool`, rows that come while so many bytes wait to become Parquet are lost and counted, or refused.
+    """
 
     rows: int = 50_000
     bytes: int = 64 * 1024 * 1024
     seconds: float = 60.0
     body: int = 64 * 1024
+    spool: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +99,11 @@ class Recorder:
     kind: str = PREDICTIONS
     encoding: Encode = encode
     lost: Counter[str] = field(default_factory=Counter, init=False)
+    spooled: int = field(default=0, init=False)
     rows_written: int = field(default=0, init=False)
     bytes_written: int = field(default=0, init=False)
     failing: str = field(default="", init=False)
+    _looked: float = field(default=-inf, init=False)
     _segment: OpenSegment | None = field(default=None, init=False)
     _compactor: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
@@ -112,6 +122,8 @@ class Recorder:
         if not groups:
             return
         try:
+            if self.limits.spool is not None and self.spooled >= self.limits.spool and self._is_full():
+                raise OSError(errno.EDQUOT, SPOOL_LIMIT)
             segment = self._segment or self._open(groups)
             if segment.hour != int(groups[0].time // 3600) or self._is_due(segment):
                 self.roll()
@@ -123,6 +135,7 @@ class Recorder:
         else:
             self.rows_written += rows
             self.bytes_written += len(frame)
+            self.spooled += len(frame)
             self.failing = ""
 
     def tick(self) -> None:
@@ -161,9 +174,19 @@ class Recorder:
             lost = lost + lost_in(self.folder)
         except OSError as error:
             self.failing = describe(error)
-        size = sum(size_of(path) for path in segments)
+        size = self.spooled = sum(size_of(path) for path in segments)
+        keep_losses(self.folder, self.kind, self.lost)
         oldest = segment_time(segments[0]) if segments else None
         return Stats(self.rows_written, self.bytes_written, dict(lost), size, len(segments), oldest, self.failing)
+
+    def _is_full(self) -> bool:
+        """Look whether the compactor has made room; only asked when it seems full, and then once a moment."""
+        now = self.clock()
+        if now - self._looked >= LOOK:
+            self._looked = now
+            self.roll()
+            self.stats()
+        return self.limits.spool is not None and self.spooled >= self.limits.spool
 
     def _open(self, groups: Sequence[Group]) -> OpenSegment:
         """Open a new segment for rows of this time."""
@@ -190,12 +213,13 @@ class Recorder:
     def _refuse(self, groups: Sequence[Group], error: OSError) -> None:
         """Count the rows as lost, or refuse to answer them."""
         full = error.errno in FULL
+        reason = SPOOL_LIMIT if error.strerror == SPOOL_LIMIT else "disk full" if full else "write error"
         if not full:
             self.roll()  # a file that failed is not written to again
         self.failing = describe(error)
         if self.on_full == "stop":
             raise RecordError(f"the record cannot be written: {self.failing}") from error
-        self.lost["disk full" if full else "write error"] += sum(len(group.ids) for group in groups)
+        self.lost[reason] += sum(len(group.ids) for group in groups)
 
     # --- the compactor ---
 
@@ -208,6 +232,7 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.roll()
+        keep_losses(self.folder, self.kind, self.lost)
         self._loop = None
         compactor, self._compactor = self._compactor, None
         if compactor is not None:

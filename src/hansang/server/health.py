@@ -12,6 +12,7 @@ from hansang.call import Call
 from hansang.errors import Problem
 from hansang.graph import settle, walk
 from hansang.nodes.remote import Remote
+from hansang.record.sinks.collect import sink_checks
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
@@ -68,9 +69,15 @@ class Readiness:
             stats = self.serving.recorder.stats()
             lost = sum(stats.lost.values())
             checks["record"] = stats.failing or (f"ok, {lost} rows lost" if lost else "ok")
+            checks |= await asyncio.to_thread(sink_checks, self.serving.settings.records)
         stops = self.serving.settings.record_on_full == "stop"
-        good = all(text.startswith("ok") for name, text in checks.items() if name != "record" or stops)
+        good = all(text.startswith("ok") for name, text in checks.items() if matters(name, stops))
         return {"ready": good, "state": "ready" if good else "failing", "checks": checks}
+
+
+def matters(name: str, stops: bool) -> bool:
+    """Say whether a check decides; the record does when nothing may be answered unrecorded, and a sink never does."""
+    return stops if name == "record" else not name.startswith("sink ")
 
 
 async def predict_example(turn: Turn) -> str:

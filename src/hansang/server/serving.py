@@ -23,6 +23,7 @@ from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
 from hansang.record.feedback import feedback_recorder
 from hansang.record.keep import Keep, set_keep
+from hansang.record.sinks.wanted import set_wanted
 from hansang.server.desk import Desk
 from hansang.server.export import exporting
 from hansang.server.nodes import NodeTurn
@@ -134,7 +135,7 @@ class Serving:
             settings.records,
             on_full=settings.record_on_full,
             durability=settings.record_durability,
-            limits=Limits(body=settings.record_body_limit),
+            limits=Limits(body=settings.record_body_limit, spool=settings.record_spool_limit),
         )
         feedback = feedback_recorder(
             settings.records,
@@ -146,6 +147,10 @@ class Serving:
             set_keep(settings.records, Keep(settings.record_keep_days, settings.record_keep_bytes))
         except OSError as error:
             log.error("how long records are kept cannot be written: %s", error)
+        try:
+            set_wanted(settings.records, self.service.name, settings.record_sinks, settings.record_spool_limit)
+        except OSError as error:
+            log.error("the sinks of the record cannot be written: %s", error)
         async with recorder, feedback:
             self.recorder = recorder
             if settings.feedback:
