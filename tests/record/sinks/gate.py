@@ -55,7 +55,7 @@ class Gate:
 
     def _accept(self) -> None:
         near, _ = self.listener.accept()
-        if not self.is_open:
+        if not self.is_open or self.ended:
             near.close()
             return
         far = socket.create_connection(("127.0.0.1", self.target))

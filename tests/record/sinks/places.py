@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -63,7 +64,7 @@ def started(command: list[str], ready: Callable[[], bool], log: Path, **more: An
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, **more)
         try:
-            until = time.monotonic() + 45
+            until = time.monotonic() + 90
             while not ready():
                 assert process.poll() is None and time.monotonic() < until, log.read_text()[-2000:]
                 time.sleep(0.02)
@@ -170,14 +171,13 @@ def s3(tmp_path: Path) -> Iterator[Place]:
     config.write_text(json.dumps({"identities": [names]}))
     data = tmp_path / "weed"
     data.mkdir()
-    port = free_port()
-    ports = [f"-{name}={free_port()}" for name in ("master.port", "volume.port", "filer.port")]
-    grpc = [
-        f"-{name}={free_port()}" for name in ("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc")
-    ]
+    port, filer = free_port(), free_port()
+    ports = [f"-{name}={free_port()}" for name in ("master.port", "volume.port")] + [f"-filer.port={filer}"]
+    grpc = [f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")]
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}", "-s3", f"-s3.port={port}", f"-s3.config={config}"]
-    small = ["-master.volumeSizeLimitMB=64", "-volume.max=4", "-master.volumePreallocate=false"]
-    command = [str(binary), "server", *options, *ports, *grpc, *small]
+    small = ["-master.volumeSizeLimitMB=64", "-volume.max=8", "-master.telemetry=false"]
+    none = ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command = [str(binary), "server", *options, *ports, *grpc, *small, *none]
     env = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     obstore, stores = require("obstore", "store"), require("obstore.store", "store")
     store = stores.S3Store(
@@ -192,7 +192,7 @@ def s3(tmp_path: Path) -> Iterator[Place]:
 
     def ready() -> bool:
         try:
-            obstore.put(store, "", b"")  # makes the bucket
+            httpx.post(f"http://127.0.0.1:{filer}/buckets/records/")  # makes the bucket
             obstore.put(store, "probe", b"probe")
         except Exception:  # whatever it says while it starts
             return False

@@ -122,6 +122,7 @@ def test_readers_see_each_row_once_though_the_sink_was_down_and_its_owner_was_ki
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", HEAVY)
 def test_the_same_on_large_servers(tmp_path: Path, name: str) -> None:
     with HEAVY[name](tmp_path) as place:

@@ -145,11 +145,15 @@ class BigQuerySink:
         stream = f"projects/{self.project}/datasets/{self.dataset}/tables/{self.tables[kind]}/streams/_default"
         metadata = [("x-goog-request-params", f"write_stream={stream}")]
         request = self._request(stream, batch)
+        taken = False
         for answer in self._writer.append_rows(iter([request]), timeout=CALL, metadata=metadata):
             if answer.row_errors:
                 return {fault.index: fault.message for fault in answer.row_errors}
             if answer.error.code:
                 raise errors.from_grpc_status(answer.error.code, answer.error.message)
+            taken = True
+        if not taken:
+            raise ConnectionError("BigQuery ended the stream without an answer")
         return {}
 
     @staticmethod

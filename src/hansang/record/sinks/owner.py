@@ -47,11 +47,7 @@ class Owner:
 
     def __exit__(self, *_: object) -> None:
         """Let the process deliver what is there."""
-        process = self.process
         self._let_go()
-        if process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
         if self.positions is not None:
             self.positions.connection.close()
 
@@ -137,9 +133,14 @@ class Owner:
             os.set_blocking(self.process.stdin.fileno(), False)
 
     def _let_go(self) -> None:
-        """Close the pipe that keeps the process alive; it ends by itself."""
+        """Close the pipe that keeps the process alive, and give it time to deliver what is there."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()  # it can be killed at any moment
+                self.process.wait()
         if self.ear is not None:
             os.close(self.ear)
         self.process, self.ear = None, None
