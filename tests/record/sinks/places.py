@@ -37,6 +37,7 @@ class Place:
     down: Callable[[], None]
     seen: Callable[[], Seen]
     env: dict[str, str] = field(default_factory=dict)
+    ask: Callable[[str], list[dict[str, Any]]] | None = None  # the warehouse's own SQL over the view of each row once
 
 
 def missing(name: str) -> None:
@@ -288,7 +289,11 @@ def storage_write(tmp_path: Path) -> Iterator[Place]:
     gates = [Gate(rest), Gate(grpc)]
 
     def each(name: str) -> Callable[[], None]:
-        return lambda: [getattr(gate, name)() for gate in gates] and None
+        def change() -> None:
+            for gate in gates:
+                getattr(gate, name)()
+
+        return change
 
     with started(command, lambda: answers(rest) and answers(grpc), tmp_path / "bq.log", cwd=tmp_path):
         options = {"api_endpoint": f"http://127.0.0.1:{rest}"}
@@ -302,9 +307,14 @@ def storage_write(tmp_path: Path) -> Iterator[Place]:
                 found += [(kind, row["id"]) for row in rows]
             return found
 
+        def ask(sql: str) -> list[dict[str, Any]]:
+            options = bigquery.QueryJobConfig(default_dataset="tests.records")
+            job = client.query(sql.replace("FROM predictions", "FROM predictions_once"), options, timeout=10)
+            return [dict(row) for row in job.result(timeout=20)]
+
         try:
             ports = f"endpoint=http://127.0.0.1:{gates[0].port}&grpc=127.0.0.1:{gates[1].port}"
-            yield Place(f"bigquery://tests/records/predictions?{ports}", each("open"), each("shut"), seen)
+            yield Place(f"bigquery://tests/records/predictions?{ports}", each("open"), each("shut"), seen, {}, ask)
         finally:
             client.close()
             each("close")()

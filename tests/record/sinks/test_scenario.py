@@ -16,6 +16,7 @@ import pytest
 from hansang.record import Limits, Recorder
 from hansang.record.feedback import feedback_recorder
 from hansang.record.files import parquet_files
+from hansang.record.read import connect, query
 from hansang.record.segment import KINDS
 from hansang.record.sinks.lag import lags
 from hansang.record.sinks.position import Positions
@@ -25,6 +26,13 @@ from tests.record.sinks.places import HEAVY, PLACES, Place
 
 ROOT = Path(__file__).parents[3]
 ROWS = 40  # of a segment
+SAME = """
+SELECT model, version, count(*) AS answers, avg(output_value) AS mean, max(json_value(input, '$.x')) AS x
+FROM predictions
+WHERE status = 200
+GROUP BY model, version
+ORDER BY model, version
+"""
 
 
 class Story:
@@ -110,6 +118,9 @@ def tell(story: Story) -> None:
         story.place.up()
         story.wait(lambda: lags(story.folder)[0].rows == 0)
     assert sorted(story.place.seen()) == sorted(story.written)
+    if story.place.ask is not None:
+        with connect(story.folder) as connection:
+            assert story.place.ask(SAME) == query(connection, SAME).to_pylist()
     files = [path for kind in KINDS for path in parquet_files(story.folder, kind)]
     with Positions(story.folder) as positions:
         assert not any(positions.lacking(path) for path in files)
