@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from hansang.cli.records import FOLDER, AsJson, Folder, failures, show_table
 from hansang.extras import require
 
-NAMES = ("sink", "rows behind", "bytes", "age", "delivered", "quarantined", "given up", "retries", "last error")
+NAMES = ("sink", "rows behind", "bytes", "age", "delivered", "quarantined", "given up", "retries", "url", "last error")
 
 
 def lag(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
@@ -26,7 +26,7 @@ def lag(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
             print(to_json({"lost": reason, "rows": rows}).decode())
         return
     if lags:
-        show_table(NAMES, [cells(each) for each in lags], shortened=("last error",))
+        show_table(NAMES, [cells(each) for each in lags], shortened=("url", "last error"))
     else:
         typer.echo("no sinks; HANSANG_RECORD_SINKS sets them")
     for reason, rows in sorted(losses.items()):
@@ -41,4 +41,5 @@ def cells(lag: Any) -> list[str]:
         error = f"{datetime.fromtimestamp(position.error_time, UTC):%H:%M:%SZ} {error}"
     age = "-" if lag.age is None else f"{lag.age:.0f} s"
     numbers = (position.delivered, position.quarantined, position.given_up, position.retries)
-    return [position.url, f"{lag.rows:,}", f"{lag.bytes:,}", age, *(f"{number:,}" for number in numbers), error or "-"]
+    counts = [f"{number:,}" for number in numbers]
+    return [position.name, f"{lag.rows:,}", f"{lag.bytes:,}", age, *counts, position.url, error or "-"]

@@ -78,7 +78,7 @@ class BigQuerySink:
                 self._append(parcel)
             else:
                 self._insert(parcel)
-        except errors.ClientError as error:
+        except errors.GoogleAPICallError as error:
             if error.code in (TOO_LARGE, BAD):
                 raise Refused(error.message) from error
             raise
