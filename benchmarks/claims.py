@@ -36,6 +36,7 @@ def judge(results: dict) -> list[Claim]:
         *_forest(online),
         *_offline(results.get("offline", {}).get("rows", [])),
         *_open_loop(results.get("openloop", {}).get("rows", [])),
+        *_patterns(results.get("patterns", {})),
         *_at_rest(results.get("idle", {})),
         *_soak(results.get("soak", {})),
     ]
@@ -179,6 +180,22 @@ def _open_loop(rows: list[dict]) -> Iterator[Claim]:
             f"p50 {low['p50_ms']} ms, model {one} ms, best possible with these arrivals {low['best_p50_ms']} ms",
             low["p50_ms"] <= P50_TOLERANCE * one,
         )
+
+
+def _patterns(patterns: dict) -> Iterator[Claim]:
+    rows = {row["pattern"]: row for row in patterns.get("rows", [])}
+    for name in ("chain", "switch", "split", "cache miss"):
+        if row := rows.get(name):
+            added = f"{row['added_us']:+.2f} µs ({row['cpu_us']:.1f}, the plain model beside it {row['plain_us']:.1f})"
+            yield Claim(f"{name}: adds at most 3 µs of CPU a request", added, row["added_us"] <= 3)
+    if row := rows.get("cache hit"):
+        says = f"{row['cpu_us']:.1f} µs, the plain prediction {row['plain_us']:.1f} µs"
+        yield Claim("a memory cache hit is cheaper than the plain prediction", says, row["added_us"] < 0)
+    if hits := patterns.get("hits"):
+        alone, beside = hits["alone"]["hit"]["p50_ms"], hits["beside"]["hit"]["p50_ms"]
+        miss = hits["beside"]["miss"]["p50_ms"]
+        says = f"p50 {beside} ms beside misses of {miss} ms, {alone} ms alone"
+        yield Claim("a cache hit beside slow misses keeps its own p50", says, beside < 0.2 * miss)
 
 
 def _at_rest(idle: dict) -> Iterator[Claim]:

@@ -29,6 +29,7 @@ def all_tables(results: dict, claims: Sequence[Claim]) -> list[Table]:
         _peers(results, "forest", "Random forest of 100 trees"),
         _identical(online),
         _parts(online),
+        _patterns(results.get("patterns", {})),
         _offline(results.get("offline", {})),
         _open_loop(results.get("openloop", {})),
         _at_rest(results.get("idle", {})),
@@ -108,6 +109,22 @@ def _parts(online: dict) -> Table:
         if cost and whole:
             rows.append((says, f"{cost:.1f}", f"{cost - whole:+.1f}"))
     return Table("What each part costs", ("Hansang, logistic regression", "CPU µs a request", "difference"), rows)
+
+
+def _patterns(patterns: dict) -> Table:
+    rows = [
+        (
+            row["pattern"],
+            f"{row['cpu_us']:.1f}",
+            f"{row['plain_us']:.1f}",
+            f"{row['added_us']:+.2f}",
+            f"{row['p99_ms']:.1f}",
+        )
+        for row in patterns.get("rows", [])
+    ]
+    head = ("pattern", "CPU µs a request", "plain model beside it", "added", "p99 ms")
+    says = "64 connections, logistic regression in ONNX; the plain model is measured before and after each pattern"
+    return Table("What each pattern costs", head, rows, says)
 
 
 def _offline(offline: dict) -> Table:
