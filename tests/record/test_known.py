@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from hansang.record import Recorder, known
-from hansang.record.ids import ids_path, read_span
+from hansang.record.files import ids_path
+from hansang.record.ids import read_span
 from hansang.record.known import RECENT, Known
 from tests.record.making import TIME, compact, id_at, predicted
 

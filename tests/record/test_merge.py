@@ -14,8 +14,7 @@ import pytest
 
 from hansang.record import Recorder, merge
 from hansang.record.feedback import feedback_recorder
-from hansang.record.files import alone, file_time, hold, parquet_files
-from hansang.record.ids import ids_path
+from hansang.record.files import alone, file_time, hold, ids_path, parquet_files
 from hansang.record.keep import Keep, read_deleted, retention_words, set_keep
 from hansang.record.known import Known
 from hansang.record.read import connect, query

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hansang.record.ids import ID
+from hansang.record.prediction_id import ID
 from hansang.server.ids import new_ids
 from tests.served.running import Server, served, until
 from tests.served.wire import assert_problem, get, request

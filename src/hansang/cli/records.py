@@ -19,8 +19,8 @@ from rich.table import Table
 
 from hansang.errors import HansangError, UsageError
 from hansang.extras import require
-from hansang.record.ids import ID
 from hansang.record.keep import retention_words
+from hansang.record.prediction_id import ID
 
 Row = dict[str, Any]
 Folder = Annotated[

@@ -103,3 +103,8 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def ids_path(parquet: Path) -> Path:
+    """Give the place of a Parquet file's ids."""
+    return parquet.parents[2] / "ids" / parquet.parts[-3] / parquet.parent.name / f"{parquet.stem}.ids"

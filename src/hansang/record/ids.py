@@ -8,7 +8,6 @@ ids, two share a key.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -16,12 +15,12 @@ from struct import error as StructError
 
 import numpy as np
 
+from hansang.record.files import ids_path
 from hansang.record.frame import ID_SIZE
 
 HEADER = Struct("<8sQQQ")
 MAGIC = b"hsids 1\n"
 MIX = np.uint64(0x9E3779B97F4A7C15)
-ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 Keys = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
@@ -39,11 +38,6 @@ class Span:
         return np.memmap(self.path, "<u8", "r", HEADER.size, (self.count,))
 
 
-def id_milliseconds(id: str) -> int:
-    """Read the time in a UUIDv7, in milliseconds since the epoch."""
-    return int(id[:8] + id[9:13], 16)
-
-
 def keys_of(ids: bytes) -> tuple[Keys, Keys]:
     """Give the key and the milliseconds of ids that lie one after the other; raises `ValueError` for what is no id."""
     raw = bytes.fromhex(ids.replace(b"-", b"").decode())
@@ -51,11 +45,6 @@ def keys_of(ids: bytes) -> tuple[Keys, Keys]:
         raise ValueError("an id is a UUID of 36 characters")
     halves = np.frombuffer(raw, ">u8").astype(np.uint64).reshape(-1, 2)
     return halves[:, 1] ^ (halves[:, 0] * MIX), halves[:, 0] >> np.uint64(16)
-
-
-def ids_path(parquet: Path) -> Path:
-    """Give the place of a Parquet file's ids."""
-    return parquet.parents[2] / "ids" / parquet.parts[-3] / parquet.parent.name / f"{parquet.stem}.ids"
 
 
 def write_ids(ids: bytes, parquet: Path) -> None:

@@ -15,8 +15,7 @@ from math import inf
 from pathlib import Path
 
 from hansang.extras import require
-from hansang.record.files import alone, file_time, parquet_files, replace_text, size_of
-from hansang.record.ids import ids_path
+from hansang.record.files import alone, file_time, ids_path, parquet_files, replace_text, size_of
 from hansang.record.segment import KINDS
 
 KEEP, DELETED = "keep.json", "deleted.json"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hansang.record.files import ids_path
 from hansang.record.frame import frame_ids
-from hansang.record.ids import Keys, Span, id_milliseconds, ids_path, keys_of, read_span
+from hansang.record.ids import Keys, Span, keys_of, read_span
+from hansang.record.prediction_id import id_milliseconds
 from hansang.record.segment import PREDICTIONS, list_segments, parquet_path, read_segment, segment_time
 
 RECENT = 120.0  # seconds within which a prediction is believed in: another process may be writing it

@@ -21,11 +21,11 @@ from pydantic_core import to_json
 
 from hansang.errors import RecordError, UsageError
 from hansang.record.feedback import NONE, Feedback, feedback_recorder
-from hansang.record.ids import ID
 from hansang.record.keep import retention_words
 from hansang.record.known import Known
 from hansang.record.match import Match, by_key, by_request
 from hansang.record.moments import read_moment, read_span
+from hansang.record.prediction_id import ID
 from hansang.record.record import Limits, Recorder, nudge
 
 By = Literal["id", "request_id", "key"]

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hansang.record.files import MERGES, alone, file_time, parquet_files, read_plan, replace_text, size_of
-from hansang.record.ids import ids_path, write_ids
+from hansang.record.files import MERGES, alone, file_time, ids_path, parquet_files, read_plan, replace_text, size_of
+from hansang.record.ids import write_ids
 from hansang.record.parquet import GROUP_ROWS, LAYOUTS, Layout, id_bytes, in_order, whole_file
 from hansang.record.segment import KINDS, list_segments, parquet_path, sync_folder
 

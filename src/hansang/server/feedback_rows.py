@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError, from_json, to_json
 from hansang.codec import finite, refused
 from hansang.errors import InvalidRow, Problem
 from hansang.record.feedback import NONE
-from hansang.record.ids import ID
+from hansang.record.prediction_id import ID
 
 MOST_SOURCE = 200
 AHEAD = timedelta(minutes=1)
