@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -137,6 +140,55 @@ def test_a_nodes_state_and_its_measuring_are_no_part_of_it() -> None:
     assert one.fingerprint() == Pattern(inner).fingerprint() != other.fingerprint()
     assert Site().bind(inner).fingerprint() == inner.fingerprint()
     assert Site().bind(one).fingerprint() == one.fingerprint()
+
+
+PATTERNS = """
+from hansang import cached, fallback, node, parallel, remote, shadow, split, staged, switch
+from hansang.fingerprint import PRIVATE
+from hansang.site import Site
+
+@node
+def one(batch):
+    return batch.rows
+
+@node
+def two(batch):
+    return [{"a", "b", str(row)} for row in batch.rows]
+
+GRAPHS = [
+    one >> two,
+    cached(one, key=["a", "b"]),
+    fallback(one, {"x": 1}, timeout=1.0),
+    parallel(x=one, y=two, combine="vote", timeout=1.0),
+    parallel(x=one, y=two, combine=lambda answers: answers["x"]),
+    remote("http://127.0.0.1:1/predict"),
+    shadow(one, two),
+    split({"left": (one, 50), "right": (two, 50)}, by="x"),
+    staged(one, two),
+    switch({"x > 3": one}, default=two),
+    switch(lambda row: row["x"], {"a": one}, default=two),
+]
+for graph in GRAPHS:
+    for text in (graph.fingerprint(), Site(service="s", endpoint="p").graph(graph).fingerprint()):
+        print(PRIVATE in text, text)
+"""
+
+
+def test_every_pattern_says_the_same_in_every_process_bound_or_not() -> None:
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PATTERNS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    texts = said[0].splitlines()
+    assert all(text.startswith("False ") for text in texts), said[0]
+    assert len(set(texts[::2])) == len(texts) // 2
 
 
 def test_no_address_is_part_of_a_fingerprint() -> None:

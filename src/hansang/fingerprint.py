@@ -17,6 +17,8 @@ from uuid import uuid4
 
 import numpy as np
 
+from hansang.metrics import Counter, Histogram
+
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(...)})
 OURS = __name__.partition(".")[0]
 PRIVATE = f"only in process {uuid4().hex}"
@@ -48,6 +50,8 @@ class Description:
     def _of(self, value: Any, kind: type) -> str:  # noqa: PLR0911  # one line a kind
         if isinstance(value, type):
             return self.of_class(value)
+        if isinstance(value, Counter | Histogram):
+            return "counted"
         if hasattr(kind, "fingerprint"):
             return str(value.fingerprint())
         if isinstance(value, FunctionType):
