@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from hansang.batch import Batch
 from hansang.call import Call
 from hansang.codec import Codec, count_nonfinite
-from hansang.dispatch import Places, flow, spreads
+from hansang.dispatch import Places, flow, spreads, without_failed
 from hansang.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -141,13 +141,8 @@ class Turn:
                     ready += [(ask, settled) for settled in ask.take(batch.calls[place].row, outcome)]
 
         try:
-            if batch.failed:
-                good = batch.good
-                bad = [place for place, row in enumerate(batch.rows) if isinstance(row, Exception)]
-                send(bad, batch.take(bad))
-                await flow(self.graph, batch.take(good), good, send)
-            else:
-                await flow(self.graph, batch, range(batch.size), send)
+            good, at = without_failed(batch, range(batch.size), send)
+            await flow(self.graph, good, at, send)
         finally:
             self._flush()
 
