@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,17 +121,22 @@ def delta(tmp_path: Path) -> Iterator[Place]:
 
 def blocked(folder: Path) -> tuple[Callable[[], None], Callable[[], None]]:
     """Give what lets a folder be there, and what puts a file in its place."""
-    aside = folder.with_name(f"{folder.name}-aside")
+    asides: list[Path] = []
 
     def up() -> None:
         folder.unlink()
-        if aside.exists():
-            aside.rename(folder)
+        for aside in asides:
+            shutil.copytree(aside, folder, dirs_exist_ok=True)
+            shutil.rmtree(aside)
+        asides.clear()
 
     def down() -> None:
-        if folder.exists():
-            folder.rename(aside)
-        folder.write_text("not a folder")
+        # A sink that is writing makes the folder again between the two steps: then it is moved again.
+        while not folder.is_file():
+            with suppress(FileNotFoundError):
+                asides.append(folder.rename(folder.with_name(f"{folder.name}-aside-{len(asides)}")))
+            with suppress(IsADirectoryError):
+                folder.write_text("not a folder")
 
     return up, down
 
