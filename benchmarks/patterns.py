@@ -1,11 +1,13 @@
 """What each pattern costs on the request path, and whether settled rows wait for others.
 
-`measure` serves one graph after the other, the plain model before, between and after them, so that a machine whose
-speed drifts is seen: a pattern is compared with the mean of the plain runs around it.
+`measure` serves each graph beside the plain model and loads the two in turns, so that a machine whose speed drifts
+weighs on both alike; what a pattern adds is the median of the differences between neighbouring turns. The first row
+compares the plain model with itself: what it "adds" is the noise of the method.
 """
 
 import asyncio
 import random
+import statistics
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,21 +20,21 @@ from load import measure as load
 from server import Server, free_port
 
 SERVICE = Path(__file__).with_name("patterns_service.py")
-PATTERNS = ("chain", "switch", "split", "fallback", "cache miss", "cache hit", "parallel", "shadow")
+PATTERNS = ("plain", "chain", "switch", "split", "fallback", "cache miss", "cache hit", "parallel", "shadow")
 PREPARED = 1024
 CONNECTIONS = 64
 HIT = (5.1, 3.5, 1.4, 0.2)
 SLOW_SECONDS = 0.05
 
 
-def serve(pattern: str) -> Server:
+def serve(pattern: str, side: str = "") -> Server:
     """Return the server of one pattern, not yet entered."""
     program = str(environments.python_of("project").with_name("hansang"))
     port = free_port()
     return Server(
         [program, "serve", str(SERVICE), "--host", "127.0.0.1", "--port", str(port)],
         port=port,
-        folder=environments.BENCH / "run" / f"pattern-{pattern.replace(' ', '-')}",
+        folder=environments.BENCH / "run" / f"pattern-{pattern.replace(' ', '-')}{side}",
         environment={
             "BENCH_PATTERN": pattern,
             "BENCH_SLOW_SECONDS": str(SLOW_SECONDS),
@@ -42,32 +44,41 @@ def serve(pattern: str) -> Server:
     )
 
 
-def run(pattern: str, seconds: float, warm: float) -> Loaded:
-    """Measure one pattern at 64 connections."""
+def run(server: Server, seconds: float) -> Loaded:
+    """Load one server at 64 connections."""
     bodies = [named(row) for row in models.rows(PREPARED).tolist()]
-    with serve(pattern) as server:
-        return load(server, "/predict", bodies, connections=CONNECTIONS, seconds=seconds, warm=warm)
+    return load(server, "/predict", bodies, connections=CONNECTIONS, seconds=seconds, warm=1)
 
 
-def measure(seconds: float, repeats: int = 3) -> dict:
+def beside_plain(pattern: str, seconds: float, turns: int) -> dict:
+    """Return the row of one pattern: its median turn, and what it adds to the plain model's turns beside it."""
+    mine: list[Loaded] = []
+    plain: list[Loaded] = []
+    with serve("plain", "-beside") as without, serve(pattern) as within:
+        order = [(without, plain), (within, mine)]
+        for server, _ in order:
+            run(server, seconds)
+        for _ in range(turns):
+            for server, kept in order:
+                kept.append(run(server, seconds))
+            order.reverse()
+    added = [its.cpu_us - bare.cpu_us for its, bare in zip(mine, plain, strict=True)]
+    middle = sorted(mine, key=lambda each: each.cpu_us)[turns // 2]
+    return {
+        "pattern": pattern,
+        **asdict(middle),
+        "plain_us": round(statistics.median(each.cpu_us for each in plain), 2),
+        "added_us": round(statistics.median(added), 2),
+        "added_low_us": round(sorted(added)[turns // 4], 2),
+        "added_high_us": round(sorted(added)[-1 - turns // 4], 2),
+        "turns": turns,
+    }
+
+
+def measure(seconds: float, turns: int) -> dict:
     """Return a row a pattern, and what a slow model beside a cache does to the hits."""
-    warm = min(seconds, 2.0)
-    plain = [run("plain", seconds, warm)]
-    rows = []
-    for pattern in PATTERNS:
-        tries = [run(pattern, seconds, warm) for _ in range(repeats)]
-        plain.append(run("plain", seconds, warm))
-        middle = sorted(tries, key=lambda each: each.cpu_us)[len(tries) // 2]
-        beside = (plain[-2].cpu_us + plain[-1].cpu_us) / 2
-        rows.append(
-            {
-                "pattern": pattern,
-                **asdict(middle),
-                "plain_us": round(beside, 2),
-                "added_us": round(middle.cpu_us - beside, 2),
-            }
-        )
-    return {"rows": rows, "plain": [asdict(each) for each in plain], "hits": hits(seconds)}
+    rows = [beside_plain(pattern, min(seconds, 2.0), turns) for pattern in PATTERNS]
+    return {"rows": rows, "hits": hits(seconds)}
 
 
 def hits(seconds: float) -> dict:

@@ -61,7 +61,7 @@ def _measure_peers(results: dict, wanted: set[str], given: argparse.Namespace, n
 
 def _measure_sections(results: dict, wanted: set[str], given: argparse.Namespace, now: str) -> None:
     todo = {
-        "patterns": lambda: patterns.measure(given.seconds, repeats=1 if given.quick else 3),
+        "patterns": lambda: patterns.measure(given.seconds, turns=1 if given.quick else 9),
         "idle": lambda: idle.measure(5 if given.quick else 20),
         "openloop": lambda: {"rows": openloop.measure(3 if given.quick else 15)},
         "offline": lambda: {"rows": offline.measure(100_000 if given.quick else 1_000_000)},
