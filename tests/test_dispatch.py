@@ -149,6 +149,49 @@ async def test_a_settled_row_does_not_wait_for_the_others() -> None:
 
 
 @on_loop
+async def test_parts_that_wait_for_nothing_run_at_once_in_the_task_that_is_there() -> None:
+    plain = node(lambda batch: [row * 10 for row in batch.rows])
+    graph = bound(Modulo((plain, plain, chain(plain, plain))))
+    begun: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def counting(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        begun.append(coro.__name__)
+        return asyncio.Task(coro, loop=loop, **options)
+
+    loop.set_task_factory(counting)
+    answers = await graph(Batch([0, 1, 2, 3, 4]))
+    assert answers.rows == [0, 10, 200, 3, 40]
+    assert begun == []
+
+
+@on_loop
+async def test_a_part_that_waits_is_at_work_while_those_run_that_do_not() -> None:
+    gate, seen = Gate(), []
+    plain = node(lambda batch: [row * 10 for row in batch.rows])
+    running = asyncio.create_task(
+        flow(Modulo((gate, plain)), Batch([0, 1, 3]), range(3), lambda at, _: seen.append(at))
+    )
+    await turns(3)
+    assert seen == [[1]]
+    gate.gate.set()
+    await running
+    assert seen == [[1], [0, 2]]
+
+
+@on_loop
+async def test_who_is_cancelled_leaves_no_part_behind_that_has_not_begun() -> None:
+    def leaves(batch: Batch) -> list[Any]:
+        raise asyncio.CancelledError
+
+    plain = node(lambda batch: list(batch.rows))
+    running = asyncio.create_task(flow(Modulo((node(leaves), plain)), Batch([0, 1]), range(2), lambda *_: None))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@on_loop
 async def test_what_follows_a_failed_row_starts_while_the_good_ones_are_still_at_work() -> None:
     gate = Gate()
     sent: dict[int, Any] = {}

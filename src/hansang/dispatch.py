@@ -8,7 +8,7 @@ settled; anywhere else `gathered` puts the parts together again. Both are the sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,21 +133,25 @@ def without_failed(batch: Batch, at: Places, send: Send) -> tuple[Batch, Places]
 
 
 async def dispatch(node: Dispatcher, batch: Batch, at: Places, send: Send) -> None:
-    """Run a dispatcher's parts side by side, the settled ones first."""
+    """Run a dispatcher's parts side by side, the settled ones first; those that wait for nothing need no task."""
     try:
         parts = list(node.parts(batch))
     except Exception as error:
         send(at, batch.fail(failure(error, name_of(node))))
         return
-    running = []
+    prompt, waiting = [], []
     try:
         for part in parts:
             places = at if part.at is None else [at[place] for place in part.at]
             if part.node is None:
                 send(places, part.batch)
+            elif isinstance(part.node, Node) and part.node.prompt(part.batch):
+                prompt.append((part, places))
             else:
-                running.append((part, places))
-        await side_by_side([run(part, places, send) for part, places in running])
+                waiting.append((part, places))
+        tasks = [asyncio.ensure_future(run(part, places, send)) for part, places in waiting[not prompt :]]
+        ways = [run(part, places, send) for part, places in prompt or waiting[:1]]
+        await side_by_side(ways, tasks)
     finally:
         end(parts)
 
@@ -235,17 +239,19 @@ async def run_limited(part: Part, at: Places, send: Send) -> None:
         timer.cancel()
 
 
-async def side_by_side(ways: Sequence[Any]) -> None:
-    """Run coroutines at once; the first one needs no task of its own."""
-    tasks = [asyncio.ensure_future(way) for way in ways[1:]]
+async def side_by_side(ways: Sequence[Coroutine[Any, Any, None]], tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Run coroutines one after the other beside tasks, and wait for all of them."""
     try:
-        for way in (*ways[:1], *tasks):
+        for way in (*ways, *tasks):
             await way
     except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+    finally:
+        for way in ways:
+            way.close()  # of those that were not reached
 
 
 def in_order(at: Places, size: int) -> bool:

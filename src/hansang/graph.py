@@ -50,6 +50,13 @@ class Node:
         It is the endpoint's schema where rows reach the node as they came in, and None anywhere else.
         """
 
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether a call with this batch would most likely give its answers without ever waiting.
+
+        A prompt part of a dispatcher runs at once, in the task that is there; another one gets a task of its own.
+        """
+        return False
+
     def fingerprint(self) -> str:
         """Say what its answers depend on beside the rows; a cache keeps apart what differs in it.
 
@@ -98,6 +105,10 @@ class Function(Node):
     def bind(self, site: Site) -> Node:
         """Give this function as it runs in a service: in the background a sync one has a thread of its own."""
         return OffLoop(self, Lane(self.name)) if site.background and not self.is_async else self
+
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether it is a sync one."""
+        return not self.is_async
 
     def now(self, batch: Batch) -> Batch:
         """Call a sync function here and now; nothing that it raises comes out."""
@@ -195,6 +206,10 @@ class Chain(Node):
         for node in self.nodes:
             batch = await pass_on(node, batch)
         return batch
+
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether none of its nodes would wait for as many rows."""
+        return all(node.prompt(batch) for node in self.nodes)
 
 
 def chain(*nodes: Any) -> Chain:

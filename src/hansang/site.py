@@ -123,6 +123,10 @@ class Timed(Node):
         """Say what the node says: that it is measured changes no answer."""
         return self.node.fingerprint()
 
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether the node would not wait."""
+        return self.node.prompt(batch)
+
     async def __call__(self, batch: Batch) -> Batch:
         """Predict, and note how long it took."""
         started = time.perf_counter()

@@ -188,7 +188,8 @@ def test_callers_who_leave_touch_nobody(graph: Node, rows: list[Row], leaving: f
             if number not in leaving:
                 assert ask.told() == expected.told()
             else:
-                assert ask.answers[0][0] == 499 or ask.told() == expected.told()
+                # no model runs for it any more and no fallback helps it, but what was done for its mates it may have
+                assert ask.answers[0][0] >= 400 or ask.told() == expected.told()
 
     asyncio.run(main())
 

@@ -105,7 +105,7 @@ class Batcher:
         Rows that do not fit into the queue fail with `Overloaded`, rows that cannot be in time with
         `DeadlineExceeded`. Never raises for a model's fault.
         """
-        if self.limits.inline and not self.running and not self.live and self._cheap(batch):
+        if self.prompt(batch):
             return self._inline(batch)
         if batch.has_calls and any(call.deadline is not None or call.gone for call in batch.calls):
             doomed = self._doomed(batch.calls, self.backlog())
@@ -194,6 +194,10 @@ class Batcher:
         return any(now - since > seconds for since, _ in self.running.values())
 
     # --- on the loop, at once ---
+
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether a batch would be predicted on the event loop, at once."""
+        return self.limits.inline and not self.running and not self.live and self._cheap(batch)
 
     def _cheap(self, batch: Batch) -> bool:
         cost = self.cost

@@ -84,6 +84,10 @@ class Model(Node):
         """Predict a batch through the model's queue."""
         return await self.loaded.batcher(batch)
 
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether the model would run on the event loop, at once."""
+        return self.loaded.batcher.prompt(batch)
+
     def fingerprint(self) -> str:
         """Say what is in memory now: name, version and the files' identity; of a function its code."""
         return self.loaded.fingerprint

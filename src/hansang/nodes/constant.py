@@ -29,6 +29,10 @@ class Constant(Node):
         copy, value = self._copy, self.value
         return batch.replace([value if copy is None else copy(value) for _ in range(batch.size)])
 
+    def prompt(self, batch: Batch) -> bool:
+        """Say that it never waits."""
+        return True
+
 
 def copier(value: Any) -> Callable[[Any], Any] | None:
     """Choose how a value is copied; None for one that cannot change."""

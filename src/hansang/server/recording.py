@@ -47,7 +47,7 @@ class Recording:
             return
         trails = [ask.calls[0].trail for ask in asks]
         first = trails[0]
-        if trails.count(first) == len(trails):
+        if trails[-1] == first and trails.count(first) == len(trails):
             self.recorder.write([self._group(asks, bodies, latencies, first)])
             return
         groups = []

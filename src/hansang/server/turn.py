@@ -57,7 +57,8 @@ class Turn:
         self.graph = endpoint.bound
         self.codec = codec
         self.asks: list[Ask] = []
-        self.ready: list[tuple[Ask, Any]] = []
+        self.ready: list[Ask] = []
+        self.outcomes: list[Any] = []
         self.spreads = spreads(self.graph)
         self.tasks: set[asyncio.Task[Any] | None] = set()
         self.loop = asyncio.get_running_loop()
@@ -127,18 +128,23 @@ class Turn:
 
         What is settled in one turn of the loop is recorded and answered together.
         """
+        many = True in [ask.many for ask in asks]
         owners = [ask for ask in asks for _ in ask.rows]
 
         def send(at: Places, answers: Batch) -> None:
             ready = self.ready
             if not ready:
                 self.loop.call_soon(self._flush)
+            if not many:
+                ready += [owners[place] for place in at]
+                self.outcomes += answers.rows
+                return
             for place, outcome in zip(at, answers.rows, strict=True):
                 ask = owners[place]
-                if not ask.many:
-                    ready.append((ask, outcome))
-                else:
-                    ready += [(ask, settled) for settled in ask.take(batch.calls[place].row, outcome)]
+                settled = ask.take(batch.calls[place].row, outcome) if ask.many else [outcome]
+                if settled:
+                    ready.append(ask)
+                    self.outcomes += settled
 
         try:
             good, at = without_failed(batch, range(batch.size), send)
@@ -148,11 +154,10 @@ class Turn:
 
     def _flush(self) -> None:
         """Answer the requests whose rows are all settled."""
-        ready, self.ready = self.ready, []
-        if not ready:
+        asks, outcomes = self.ready, self.outcomes
+        if not asks:
             return
-        outcomes = [outcome for _, outcome in ready]
-        asks = list(dict.fromkeys([ask for ask, _ in ready]))
+        self.ready, self.outcomes = [], []
         try:
             self._finish(asks, outcomes, sum([isinstance(outcome, Exception) for outcome in outcomes]))
         except Exception as error:
@@ -205,11 +210,15 @@ class Turn:
         if errors or len(outcomes) != len(asks):
             self._answer(asks, bodies, errors)
             return
+        trail, marks = asks[0].calls[0].trail, marks_of(asks[0].calls[0].trail)
         for ask, body in zip(asks, bodies, strict=True):
             ask.answered = True
             if ask.timer is not None:
                 ask.timer.cancel()
-            ask.deliver(200, JSON, body if not ask.many else b"[" + body + b"]", marks_of(ask.calls[0].trail), None)
+            if ask.calls[0].trail != trail:  # rows that were answered together stand together
+                trail = ask.calls[0].trail
+                marks = marks_of(trail)
+            ask.deliver(200, JSON, body if not ask.many else b"[" + body + b"]", marks, None)
 
     def _encode(self, outcomes: list[Any], failed: int) -> tuple[list[bytes], dict[int, Exception]]:
         """Write the predictions as JSON; gives the bodies and, by position, the rows that failed."""

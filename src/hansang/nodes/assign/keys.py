@@ -19,6 +19,7 @@ from hansang.types import reference
 
 Key = str | None
 TEXT = {str}
+NUMBERS = {float}
 
 
 def keys_of(source: Source | None, batch: Batch) -> tuple[list[Key], dict[int, Exception]]:
@@ -26,8 +27,11 @@ def keys_of(source: Source | None, batch: Batch) -> tuple[list[Key], dict[int, E
     if source is None:
         return [None] * batch.size, {}
     values = source.values(batch)
-    if set(map(type, values)) == TEXT and "" not in values:
+    kinds = set(map(type, values))
+    if kinds == TEXT and "" not in values:
         return values, {}
+    if kinds == NUMBERS and not any(map(math.isnan, values)):
+        return [str(int(value)) if value.is_integer() else repr(value) for value in values], {}
     keys: list[Key] = []
     problems: dict[int, Exception] = {}
     for place, value in enumerate(values):

@@ -6,6 +6,7 @@ import copy
 import marshal
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hansang.nodes.cache.ways import Way
 LEADERS_OWN = frozenset({408, 429, 499, 503, 504})
 NATIVE = 4
 
+dumps = marshal.dumps
 getsizeof = sys.getsizeof
 FLOAT = getsizeof(1.0)
 
@@ -41,10 +43,19 @@ def all_frozen(outcomes: Sequence[Any], way: Way, expires: float) -> list[Entry]
     kinds = set(map(type, outcomes))
     if kinds == {float}:
         return [(outcome, AS_IT_IS, FLOAT, way, expires) for outcome in outcomes]
-    if not kinds <= PLAIN:
-        return None
-    sizes = map(getsizeof, outcomes)
-    return [(outcome, AS_IT_IS, size, way, expires) for outcome, size in zip(outcomes, sizes, strict=True)]
+    if kinds <= PLAIN:
+        sizes = map(getsizeof, outcomes)
+        return [(outcome, AS_IT_IS, size, way, expires) for outcome, size in zip(outcomes, sizes, strict=True)]
+    if kinds == {dict} and are_flat(outcomes):
+        texts = [dumps(outcome, NATIVE) for outcome in outcomes]
+        return [(text, LOADED, getsizeof(text), way, expires) for text in texts]
+    return None
+
+
+def are_flat(outcomes: Sequence[dict[Any, Any]]) -> bool:
+    """Say whether dicts hold nothing but plain values."""
+    names, values = chain.from_iterable(outcomes), chain.from_iterable(map(dict.values, outcomes))
+    return PLAIN.issuperset(map(type, names)) and PLAIN.issuperset(map(type, values))
 
 
 def frozen(outcome: Any, way: Way, expires: float) -> Entry:
@@ -53,7 +64,7 @@ def frozen(outcome: Any, way: Way, expires: float) -> Entry:
     if kind in PLAIN:
         return outcome, AS_IT_IS, getsizeof(outcome), way, expires
     if (kind is dict or kind is list or kind is tuple) and is_plain((outcome,)):
-        held = marshal.dumps(outcome, NATIVE)  # of this process, and read by it alone
+        held = dumps(outcome, NATIVE)  # of this process, and read by it alone
         return held, LOADED, getsizeof(held), way, expires
     try:
         kept, thaw = copied(outcome, kind)
