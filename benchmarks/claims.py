@@ -6,6 +6,7 @@ from dataclasses import dataclass
 OURS = "hansang/logreg/onnx"
 P50_TOLERANCE = 1.1
 FLAT = 1.1
+SHADOWS = {"same": "the same model", "fails": "one that raises", "sleeps": "one that sleeps 5 s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,22 @@ def _patterns(patterns: dict) -> Iterator[Claim]:
         miss = hits["beside"]["miss"]["p50_ms"]
         says = f"p50 {beside} ms beside misses of {miss} ms, {alone} ms alone"
         yield Claim("a cache hit beside slow misses keeps its own p50", says, beside < 0.2 * miss)
+    yield from _shadows(patterns.get("shadows", {}).get("rows", []))
+
+
+def _shadows(rows: list) -> Iterator[Claim]:
+    """Judge shadows by the noise of the same run: by how far the turns without one lie apart."""
+    by_kind = {row["shadow"]: row for row in rows}
+    alone = by_kind.get("alone")
+    for kind in ("same", "fails", "sleeps"):
+        if alone is None or kind not in by_kind:
+            continue
+        row, noise = by_kind[kind], alone["high_ms"] - alone["low_ms"]
+        says = (
+            f"{row['added_ms']:+.2f} ms ({row['p99_ms']:.2f}; without {alone['low_ms']:.2f} to {alone['high_ms']:.2f})"
+        )
+        statement = f"a shadow at 100 % ({SHADOWS[kind]}) adds nothing to the live p99 beyond the spread without one"
+        yield Claim(statement, says, row["added_ms"] <= noise)
 
 
 def _at_rest(idle: dict) -> Iterator[Claim]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import environments
 import models
 import openloop
+import shadow
 from catalog import BOTH, MODELS, named
 from load import Loaded
 from load import measure as load
@@ -76,9 +77,9 @@ def beside_plain(pattern: str, seconds: float, turns: int) -> dict:
 
 
 def measure(seconds: float, turns: int) -> dict:
-    """Return a row a pattern, and what a slow model beside a cache does to the hits."""
+    """Return a row a pattern, what a slow model beside a cache does to the hits, and shadows to the live answers."""
     rows = [beside_plain(pattern, min(seconds, 2.0), turns) for pattern in PATTERNS]
-    return {"rows": rows, "hits": hits(seconds)}
+    return {"rows": rows, "hits": hits(seconds), "shadows": shadow.measure(turns=min(turns, 6))}
 
 
 def hits(seconds: float) -> dict:
