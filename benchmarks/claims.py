@@ -149,11 +149,11 @@ def _offline(rows: list[dict]) -> Iterator[Claim]:
 def _flat(row: dict) -> Iterator[Claim]:
     """Judge the memory of one process; what the processes of all cores take together stands beside it."""
     name = f"offline, {row['model']} {row['runtime']}"
-    says = f"{name}: memory flat (one process, peak with four times the rows at most {FLAT} of it)"
-    if peaks := row.get("one_mb"):
-        rows, (short, long) = row["one_rows"], peaks
-        measured = f"{long / short:.2f} ({short:.0f} MB with {rows[0]:,} rows, {long:.0f} MB with {rows[1]:,})"
-        yield Claim(says, measured, long / short <= FLAT)
+    says = f"{name}: memory flat (one process, the last quarter of a long run at most {FLAT} of its third)"
+    if used := row.get("one_mb"):
+        third, last = used
+        measured = f"{last / third:.2f} ({third:.0f} MB, then {last:.0f} MB, over {row['one_rows']:,} rows)"
+        yield Claim(says, measured, last / third <= FLAT)
     else:
         yield Claim(says, "not measured", None)
     if processes := row.get("processes"):

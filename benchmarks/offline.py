@@ -1,6 +1,7 @@
 """Offline scoring: `hansang score` of a Parquet file against the bare model called once on the whole array."""
 
 import json
+import statistics
 import subprocess
 import time
 import uuid
@@ -14,8 +15,9 @@ FOLDER = environments.BENCH / "offline"
 SCORE_SECONDS = 300
 LONGER = 4  # the same again with so many times the rows: what one more row costs
 # Whether memory grows with the rows is asked of one process: a longer run is given a process for every core, each with
-# a model of its own. Both runs are long enough to fill every queue on the way; a quick one is not.
-SHORT, LONG, ENOUGH = 2, 8, 1_000_000
+# a model of its own. The last quarter of the run is compared with its third: before that queues are filling; in a
+# quick one they have not.
+LONG, ENOUGH = 24, 1_000_000
 KINDS = (("logreg", "onnx"), ("logreg", "sklearn"), ("forest", "onnx"), ("forest", "sklearn"))
 
 
@@ -78,14 +80,14 @@ def _one(model: str, runtime: str, source: Path, count: int) -> dict:
 
 
 def _growth(score: list, count: int) -> dict:
-    """Return the peaks of one process with some rows and with four times as many."""
-    peaks = []
-    for times in (SHORT, LONG):
-        out = FOLDER / "longer.parquet"
-        out.unlink(missing_ok=True)
-        _, samples, _ = _run([*score, _input(times * count), "-o", out, "--processes", "1"])
-        peaks.append(_peak(samples))
-    return {"one_rows": [SHORT * count, LONG * count], "one_mb": peaks}
+    """Return what one process needs in the third and in the last quarter of a long run, each the median."""
+    out = FOLDER / "longer.parquet"
+    out.unlink(missing_ok=True)
+    _, samples, _ = _run([*score, _input(LONG * count), "-o", out, "--processes", "1"], every=0.05)
+    used = [memory for _, memory in samples]
+    quarter = len(used) // 4
+    quarters = used[2 * quarter : 3 * quarter], used[3 * quarter :]
+    return {"one_rows": LONG * count, "one_mb": [round(statistics.median(part), 1) for part in quarters]}
 
 
 def _processes(said: str) -> int:
@@ -93,7 +95,7 @@ def _processes(said: str) -> int:
     return int(json.loads(said[said.index("{") :])["processes"])
 
 
-def _run(command: list) -> tuple[float, list[tuple[float, float]], str]:
+def _run(command: list, every: float = 0.25) -> tuple[float, list[tuple[float, float]], str]:
     mark = uuid.uuid4().hex
     started = time.perf_counter()
     settings = {**_quiet(), usage.MARK: mark, "HANSANG_TRUST": "*"}
@@ -107,7 +109,7 @@ def _run(command: list) -> tuple[float, list[tuple[float, float]], str]:
         text=True,
         start_new_session=True,
     )
-    with usage.MemoryWatch(process.pid, mark, every=0.25) as watch:
+    with usage.MemoryWatch(process.pid, mark, every=every) as watch:
         try:
             said, _ = process.communicate(timeout=SCORE_SECONDS)
         except subprocess.TimeoutExpired:

@@ -177,8 +177,8 @@ def _offline(offline: dict) -> Table:
     says = (
         "`bare job`: a fresh process reads the file, calls the model once on the whole array and writes the labels; "
         "`bare call`: that one call alone; ours once started: what three million rows more take, files and all. "
-        "Growth: peak memory with eight times the rows over that with twice as many, both in one process: in a shorter "
-        "run the queues are not full yet, and a longer one starts a process for every core"
+        "Growth: memory of one process in the last quarter of a run of 24 times the rows over that in its third: "
+        "before that the queues are not full yet"
     )
     return Table("Offline", (*head, "peak MB, ours / bare", "growth", "same labels"), rows, says)
 
