@@ -11,7 +11,8 @@ class Finding:
     """One anti-pattern in a service: where it is, what shows it, and what to do.
 
     `kind` is one of `online big size`, `all in one`, `training code in serving`, `offline only`, `no logging`,
-    `no bounds`, `no deadline` and `nobody knows`; the first five names are those of ml-system-design-pattern.
+    `no bounds`, `no deadline`, `mixed answers` and `nobody knows`; the first five names are those of
+    ml-system-design-pattern.
     """
 
     kind: str

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from hansang.codec import resolved
 from hansang.doctor.finding import Finding
+from hansang.doctor.mixed import mixed_answers
 from hansang.doctor.past import lost_rows
 from hansang.service import Endpoint, Service
 from hansang.settings import Settings
@@ -28,6 +29,7 @@ def declared(service: Service, settings: Settings, inputs: Mapping[str, Sequence
     found = [*nobody_knows(service), *no_logging(settings)]
     for endpoint in service.endpoints:
         found += no_deadline(endpoint)
+        found += mixed_answers(endpoint)
         found += no_bounds(endpoint, inputs.get(endpoint.path, ()))
     return found
 

@@ -17,7 +17,7 @@ from hansang.nodes.assign.sides import checked_overrides, sides_of
 from hansang.nodes.rules.branch import Branch, branches, parted
 from hansang.nodes.rules.decision import Decision
 from hansang.nodes.rules.fields import refuse_unknown
-from hansang.nodes.rules.source import source
+from hansang.nodes.rules.source import Source, source
 from hansang.site import Site
 
 
@@ -64,6 +64,11 @@ class Split(Dispatcher):
         """Refuse a field that rows of this schema cannot have."""
         if self._assigned.source is not None:
             refuse_unknown([self._assigned.source], schema, f"split {self.name!r}")
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What of a row its side depends on; nothing where every request is assigned by its own id."""
+        return [] if self._assigned.source is None else [self._assigned.source]
 
     def parts(self, batch: Batch) -> Iterable[Part]:
         """Cut the batch by the sides of its rows."""

@@ -16,7 +16,7 @@ from hansang.metrics import Counter
 from hansang.nodes.rules.branch import Branch, branches, parted
 from hansang.nodes.rules.decision import Decision
 from hansang.nodes.rules.read import DEFAULT, Rule, decided, rule_of, sides_of, variant_of
-from hansang.nodes.rules.source import zone
+from hansang.nodes.rules.source import Source, zone
 from hansang.site import Site
 
 
@@ -61,6 +61,11 @@ class Switch(Dispatcher):
     def check(self, schema: Any) -> None:
         """Refuse a rule that rows of this schema cannot follow, and a table with neither a default nor every value."""
         self._rule.prove(schema)
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What the rule looks at."""
+        return self._rule.sources
 
     def parts(self, batch: Batch) -> Iterable[Part]:
         """Cut the batch by what the rule says of its rows."""
