@@ -20,7 +20,7 @@ from hansang.errors import InvalidRow
 from hansang.server.export import FollowingSampler
 from hansang.site import Site
 from hansang.testing import on_loop
-from hansang.tracing import MOST_LINKS, Tracing, handed_on, trace_id
+from hansang.tracing import MOST_LINKS, Tracing, handed_on
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -360,11 +360,11 @@ async def test_without_spans_the_trace_of_the_only_request_is_handed_on_as_it_ca
 @pytest.mark.parametrize("parent", ["", "00-abc", "00-" + "0" * 32 + PARENT[35:], "ff" + PARENT[2:]])
 def test_a_header_that_names_no_trace_is_not_handed_on(parent: str) -> None:
     assert handed_on(Batch([1], [Call(headers={"traceparent": parent})])) == {}
-    assert trace_id([Call(headers={"traceparent": parent})]) == ""
+    assert Call(headers={"traceparent": parent}).trace_id == ""
 
 
 def test_the_id_of_a_trace_comes_from_the_span_or_from_the_header() -> None:
-    assert trace_id([Call(headers={"traceparent": PARENT})]) == PARENT[3:35]
-    assert trace_id(Kept().calls(PARENT)) == PARENT[3:35]
-    assert len(trace_id(Kept().calls(None))) == 32
-    assert trace_id([]) == ""
+    assert Call(headers={"traceparent": PARENT}).trace_id == PARENT[3:35]
+    assert Kept().calls(PARENT)[0].trace_id == PARENT[3:35]
+    assert len(Kept().calls(None)[0].trace_id) == 32
+    assert Call().trace_id == ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -49,6 +51,11 @@ class Call:
     forks: list[Call] | None = None
     span: Any = None
 
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace that the request belongs to; empty when it belongs to none."""
+        return trace_id(self.headers, self.span)
+
     def fork(self) -> Call:
         """Give a call for the same row on a way of its own: what happens there is written into its own trail.
 
@@ -84,3 +91,11 @@ class Call:
         self.gone = True
         for fork in self.forks or ():
             fork.leave()
+
+
+def trace_id(headers: Mapping[str, str], span: Any = None) -> str:
+    """Give the id of a request's trace: its span's, else that of a `traceparent` (W3C Trace Context) that is one."""
+    if span is not None:
+        return f"{span.get_span_context().trace_id:032x}"
+    known = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return known[1] if known is not None else ""

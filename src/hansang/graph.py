@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hansang.batch import Batch
+from hansang.call import Call
 from hansang.errors import UsageError, WrongRows
 from hansang.fingerprint import described_fields
 from hansang.isolate import attempt, failure
 from hansang.lanes import Lane
+from hansang.logs.whose import around
 
 if TYPE_CHECKING:
     from hansang.site import Site
@@ -93,8 +96,7 @@ class Function(Node):
     async def __call__(self, batch: Batch) -> Batch:
         """Call the function on the batch, or on each row."""
         if self.each:
-            outcomes = [await outcome(self.function, row, self.is_async, self.name) for row in batch.rows]
-            return batch.replace(outcomes, name=self.name)
+            return await self._predict_each(batch)
         if not self.is_async:
             return attempt(self._predict, batch, True, self.name)
         try:
@@ -115,12 +117,28 @@ class Function(Node):
         if not self.each:
             return attempt(self._predict, batch, True, self.name)
         rows = []
-        for row in batch.rows:
+        before = around.set(None)
+        for row, call in zip(batch.rows, callers_of(batch), strict=False):
+            around.set(call)
             try:
                 rows.append(self.function(row))
             except BaseException as error:  # a function that calls sys.exit() must not take its thread along
                 rows.append(failure(error, self.name))
+        around.reset(before)
         return batch.replace(rows, name=self.name)
+
+    async def _predict_each(self, batch: Batch) -> Batch:
+        """Call the function on each row; what it logs is about the request of this row."""
+        function, is_async, name = self.function, self.is_async, self.name
+        outcomes = []
+        before = around.set(None)
+        try:
+            for row, call in zip(batch.rows, callers_of(batch), strict=False):
+                around.set(call)
+                outcomes.append(await outcome(function, row, is_async, name))
+        finally:
+            around.reset(before)
+        return batch.replace(outcomes, name=name)
 
     def _predict(self, batch: Batch) -> Batch:
         return batch.replace(self.function(batch), name=self.name)
@@ -147,6 +165,11 @@ class OffLoop(Node):
 
     async def __aexit__(self, *exc: object) -> None:
         self.lane.close()
+
+
+def callers_of(batch: Batch) -> Iterable[Call | None]:
+    """Give the call of each row; rows for which nobody waits one by one have none."""
+    return batch.calls if batch.has_calls else repeat(None)
 
 
 async def outcome(function: Callable[..., Any], row: Any, is_async: bool, name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hansang.batch import Batch
 from hansang.errors import ModelFailed, Problem, WrongRows
+from hansang.logs.whose import around
 
 Predict = Callable[[Batch], Batch]
 
@@ -55,10 +56,13 @@ def bisect(predict: Predict, batch: Batch, error: Problem, name: str) -> Batch:
 
 def once(predict: Predict, batch: Batch, name: str) -> Batch | Problem:
     """Call and give the answers, or why there are none."""
+    before = around.set(batch)
     try:
         answers = predict(batch)
     except BaseException as error:  # a model that calls sys.exit() must not take its thread along
         return failure(error, name)
+    finally:
+        around.reset(before)
     if answers.size != batch.size:
         return WrongRows(f"{name} gave {answers.size} predictions for {batch.size} rows; return one per row")
     return answers

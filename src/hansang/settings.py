@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from hansang.errors import SettingsError
+from hansang.logs.config import parse_levels
 
 BETWEEN_URLS = re.compile(r"\s*,\s*(?=[a-z][a-z0-9+]*:/|log:)")
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
@@ -140,13 +141,26 @@ class Settings(BaseSettings):
     otel: bool = Field(
         default=False, description="Send OpenTelemetry spans to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Level of the log.")
-    access_log: bool = Field(default=False, description="Log a line for each request that is not a prediction.")
+    log_config: Path | None = Field(
+        default=None, description="File for Python's logging, TOML, YAML or JSON; `hansang logging` prints the default."
+    )
+    log_level: str | None = Field(
+        default=None,
+        description="Levels: `debug`, `info`, `warning`, `error`; also of single loggers: `info,uvicorn=debug`.",
+    )
+    access_log: bool = Field(default=False, description="Log a line for each request.")
 
     @field_validator("trust", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level")
+    @classmethod
+    def _levels(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_levels(value)
+        return value
 
     @field_validator("record_sinks", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from hansang.batch import Batch
 from hansang.codec import encode_any
 from hansang.dispatch import Dispatcher, spreads
 from hansang.graph import Chain, Node
+from hansang.logs.whose import around
 from hansang.metrics import Counter, Histogram, Metrics
 from hansang.switches import Switches
 from hansang.tracing import Spans, Tracing, handed_on
@@ -129,11 +130,13 @@ class Timed(Node):
 
     async def __call__(self, batch: Batch) -> Batch:
         """Predict, and note how long it took."""
+        before = around.set(batch)
         started = time.perf_counter()
         try:
             return await self.node(batch)
         finally:
             self.histogram.observe(time.perf_counter() - started)
+            around.reset(before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

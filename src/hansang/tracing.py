@@ -6,19 +6,17 @@ only what runs inside a node finds that node's span in its context, so that span
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from hansang.batch import Batch
-from hansang.call import Call
+from hansang.call import TRACEPARENT
 from hansang.errors import status_of
 from hansang.extras import require
 
 MOST_LINKS = 32
-TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -196,13 +194,3 @@ def handed_on(batch: Batch) -> dict[str, str]:
         return {}
     state = headers[0].get("tracestate")
     return {"traceparent": parent} if state is None else {"traceparent": parent, "tracestate": state}
-
-
-def trace_id(calls: Sequence[Call]) -> str:
-    """Give the id of the trace that a request belongs to; empty when it belongs to none."""
-    if not calls:
-        return ""
-    if calls[0].span is not None:
-        return f"{calls[0].span.get_span_context().trace_id:032x}"
-    known = TRACEPARENT.fullmatch(calls[0].headers.get("traceparent", ""))
-    return known[1] if known is not None else ""

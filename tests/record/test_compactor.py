@@ -86,7 +86,7 @@ def test_compaction_redone_after_a_crash_gives_the_same_rows(
 
 
 def test_a_damaged_segment_is_kept_and_its_rows_are_counted(
-    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, make_rows: MakeRows, read_rows: ReadRows, caplog: pytest.LogCaptureFixture
 ) -> None:
     segment = closed_segment(tmp_path, make_rows)
     data = bytearray(segment.read_bytes())
@@ -97,13 +97,13 @@ def test_a_damaged_segment_is_kept_and_its_rows_are_counted(
     assert len(read_rows(tmp_path)) == 5
     assert Recorder(tmp_path).stats().lost == {"corrupt frame": 5}
     assert [path.name for path in (tmp_path / "corrupt").iterdir()] == [f"{segment.stem}.5.corrupt"]
-    assert capfd.readouterr().err == (
-        f"record: segment {segment.name} is damaged: at least 5 rows are lost; it is kept under corrupt/\n"
-    )
+    assert caplog.messages == [
+        f"segment {segment.name} is damaged: at least 5 rows are lost; it is kept under corrupt/"
+    ]
 
 
 def test_a_segment_that_cannot_be_read_does_not_hold_up_the_others(
-    tmp_path: Path, make_rows: MakeRows, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, make_rows: MakeRows, caplog: pytest.LogCaptureFixture
 ) -> None:
     later = closed_segment(tmp_path, make_rows)
     head = bytearray(later.read_bytes())
@@ -117,7 +117,7 @@ def test_a_segment_that_cannot_be_read_does_not_hold_up_the_others(
     assert list((tmp_path / "spool").iterdir()) == [later]
     assert len(files(tmp_path)) == 1
     assert compactor.retry == 2.0
-    assert capfd.readouterr().err.count("waits: RecordError: ") == 1
+    assert caplog.text.count("waits: RecordError: ") == 1
     later.unlink()
     compactor.work()
     assert compactor.retry is None

@@ -193,7 +193,7 @@ async def test_a_log_line_of_a_failed_row_carries_request_and_trace(
         with caplog.at_level(logging.ERROR, "hansang"):
             await answered(serving, ask)
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"request r-2 trace {PARENT[3:35]} row 0 at /predict failed: halve")
+    assert record.getMessage().startswith("row 0 at /predict failed: halve")
     assert vars(record)["trace_id"] == PARENT[3:35] and vars(record)["request_id"] == "r-2"
 
 

@@ -34,6 +34,7 @@ FLOORS = (
             "graph",
             "isolate",
             "lanes",
+            "logs",
             "metrics",
             "owner",
             "places",

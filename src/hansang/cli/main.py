@@ -12,6 +12,7 @@ from hansang.cli.doctor import doctor
 from hansang.cli.export import export, status
 from hansang.cli.feedback import feedback
 from hansang.cli.lag import lag
+from hansang.cli.logging import logging
 from hansang.cli.records import app as records
 from hansang.cli.score import score
 from hansang.cli.serve import serve
@@ -32,6 +33,7 @@ app.command()(score)
 app.command()(feedback)
 app.command()(doctor)
 app.command()(describe)
+app.command()(logging)
 records.command()(export)
 records.command()(lag)
 records.command()(status)

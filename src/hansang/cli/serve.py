@@ -21,10 +21,12 @@ def serve(
         list[str] | None, typer.Option(help="A model whose files may run code on load [HANSANG_TRUST].")
     ] = None,
     node: Annotated[str | None, typer.Option(help="Serve this node alone, for other processes [HANSANG_NODE].")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [HANSANG_LOG_LEVEL].")] = None,
+    log_level: Annotated[str | None, typer.Option(help="info, or info,uvicorn=debug [HANSANG_LOG_LEVEL].")] = None,
+    log_config: Annotated[str | None, typer.Option(help="File for Python's logging [HANSANG_LOG_CONFIG].")] = None,
 ) -> None:
     """Serve a model or a service over HTTP."""
     given = {"host": host, "port": port, "workers": workers, "node": node, "log_level": log_level}
+    given["log_config"] = log_config
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if trust:
         chosen["trust"] = tuple(trust)

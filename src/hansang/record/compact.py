@@ -8,6 +8,7 @@ nothing is due, and ends when its standard input does, after a last look. It can
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -19,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hansang.extras import require
+from hansang.logs.config import configure_helper
 from hansang.record.frame import Damage
 from hansang.record.record import WAKE, nudge
 from hansang.record.segment import KINDS, finished_segments, is_abandoned, list_segments, lock, segment_writer
 from hansang.record.sinks.owner import Owner
 from hansang.record.upkeep import Upkeep
+
+log = logging.getLogger("hansang.record")
 
 NICE = 10  # a tenth of what the server gets of a core they share: more than its rows need, so the spool is bounded
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0  # seconds
@@ -78,8 +82,7 @@ class Compactor:
                     os.read(wake, 4096)
                     self.work()
         except Exception as error:  # whatever is wrong with old files, new segments go on; it is tried again
-            with suppress(OSError):
-                print(f"record: the upkeep waits: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            log.warning("the upkeep waits: %s: %s", type(error).__name__, error)
         finally:
             steps.close()
 
@@ -87,8 +90,7 @@ class Compactor:
         """Tell the operator, once."""
         if (segment.name, text) not in self.said:
             self.said.add((segment.name, text))
-            with suppress(OSError):  # the one who read it may be gone
-                print(f"record: segment {segment.name} {text}", file=sys.stderr, flush=True)
+            log.warning("segment %s %s", segment.name, text)
 
     def run(self, owner: int) -> None:
         """Work whenever somebody wakes us, until standard input ends."""
@@ -172,6 +174,7 @@ def main(arguments: list[str]) -> int:
     owner = os.getppid()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # in the terminal's background it may still say what went wrong
     step_back()
+    configure_helper("compactor")
     folder = Path(arguments[0])
     place = take_place(folder)
     if place is not None:

@@ -32,6 +32,7 @@ from hansang.server.records import add_records
 from hansang.server.request import as_dependency, read_rows
 from hansang.server.serving import Serving, serving_of
 from hansang.server.turn import Turn, read_patience, trace
+from hansang.server.visits import visit_id
 from hansang.service import Endpoint, Service
 
 log = logging.getLogger("hansang")
@@ -180,6 +181,7 @@ async def answer(
     if fault is not None:
         rows, many = [fault], False
     reply = Reply(rows, [call(n) for n in range(len(rows))], many, raw, request.scope.get("root_path", ""))
+    reply.name(visit_id())
     if fault is not None:
         turn.reject(reply, fault)
         return await reply.future
@@ -254,7 +256,7 @@ def problem_response(request: Request, error: Exception) -> Response:
 
 def respond(request: Request, document: dict[str, Any], headers: dict[str, str]) -> Response:
     """Answer with a problem document, which gets its request's id here."""
-    id = new_ids(1)[0]
+    id = visit_id() or new_ids(1)[0]
     given = request.headers.get("x-request-id", "")[:LONGEST_ID]
     document["request_id"] = given or id
     headers["x-prediction-id"] = id

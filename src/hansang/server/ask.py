@@ -82,6 +82,12 @@ class Ask:
         """Where the answer that comes later will be."""
         return f"/jobs/{self.id}"
 
+    def name(self, id: str) -> None:
+        """Give the prediction its id, which all its rows share."""
+        self.id = id
+        for call in self.calls:
+            call.id = id
+
     def leave(self) -> None:
         """Note that nobody waits for the answer any more."""
         for call in self.calls:

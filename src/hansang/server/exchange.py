@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from hansang.call import Call
+from hansang.call import Call, trace_id
 from hansang.errors import Problem
+from hansang.logs.access import Answered
 from hansang.server.ask import Ask, Marks, problem_fields
 from hansang.server.head import Head
+
+if TYPE_CHECKING:
+    from hansang.server.serving import Serving
 
 
 class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     since: float
+    client: tuple[str, int] | None
+    serving: Serving
     lines: EncodedLines
     server_state: ServerState
 
@@ -88,6 +95,39 @@ class Exchange(Ask):
         return lines + b"".join(
             b"%b: %b\r\n" % (name.encode(), value.encode("latin-1")) for name, value in problem_fields(error).items()
         )
+
+
+class LoggedExchange(Exchange):
+    """A request that has its line in the access log."""
+
+    __slots__ = ("head",)
+
+    def __init__(
+        self, protocol: Connection, head: Head, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None
+    ) -> None:
+        super().__init__(protocol, head, rows, calls, many, raw)
+        self.head = head
+
+    def deliver(self, status: int, media: bytes, body: bytes, marks: Marks, error: Problem | None) -> None:
+        """Answer, and note the answer."""
+        super().deliver(status, media, body, marks, error)
+        protocol, head = self.protocol, self.head
+        access = protocol.serving.access
+        if access is not None:
+            client, turn = protocol.client, head.turn
+            access.note(
+                Answered(
+                    f"{client[0]}:{client[1]}" if client else "",
+                    "POST" if turn else "-",
+                    turn.endpoint.path if turn else "-",
+                    status,
+                    len(body),
+                    time.monotonic() - self.started,
+                    self.request_id or self.id,
+                    trace_id(head.headers) if "traceparent" in head.headers else "",
+                    time.time(),
+                )
+            )
 
 
 @dataclass(slots=True, eq=False)

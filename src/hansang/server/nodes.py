@@ -12,6 +12,7 @@ from hansang.batch import Batch
 from hansang.call import NO_HEADERS
 from hansang.errors import BadRequest, Problem, Unavailable, UnsupportedMedia, problem_body, status_of
 from hansang.graph import settle
+from hansang.logs.whose import around
 from hansang.peers.messages import facts, read_request, write_answers
 from hansang.peers.values import WireError
 from hansang.peers.wire import MEDIA
@@ -20,7 +21,6 @@ from hansang.server.ids import new_ids
 from hansang.server.request import read_body
 from hansang.server.turn import Turn
 from hansang.service import Endpoint
-from hansang.tracing import trace_id
 
 MEDIA_BYTES = MEDIA.encode()
 
@@ -52,6 +52,7 @@ class NodeTurn(Turn):
 
     async def _answer_batch(self, ask: Ask, batch: Batch) -> None:
         known = facts(batch)
+        around.set(batch)
         try:
             answers = await settle(self.graph, batch)
             body = write_answers(batch, answers, known)
@@ -61,7 +62,7 @@ class NodeTurn(Turn):
             )
             for place, error in errors.items():
                 call = batch.calls[place]
-                self._log(call.request_id or call.id or ask.id, trace_id([call]), place, error)
+                self._log(call.request_id or call.id or ask.id, call.trace_id, place, error)
             ask.answered = True
             ask.deliver(200, MEDIA_BYTES, body, NO_MARKS, None)
         except asyncio.CancelledError:

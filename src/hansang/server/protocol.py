@@ -59,6 +59,7 @@ class PredictProtocol(HttpToolsProtocol):
         self.serving: Serving = config.serving
         self.heads: Heads = config.heads
         self.lines: EncodedLines = config.lines
+        self.exchange: type[Exchange] = config.exchange
         self.outgoing: deque[Exchange | Other] = deque()
         self.fresh = True
         self.closing = False
@@ -200,7 +201,7 @@ class PredictProtocol(HttpToolsProtocol):
             return
         self.fresh = True
         head = Head(None, 0, False, None, None, {}, None, None)  # type: ignore[arg-type]  # it never reaches a turn
-        exchange = Exchange(self, head, [], [], False, None)
+        exchange = self.exchange(self, head, [], [], False, None)
         self.outgoing.append(exchange)
         exchange.id = new_ids(1)[0]
         exchange.deliver(error.status, PROBLEM, to_json(problem(error, exchange.id)), NO_MARKS, error)
@@ -311,7 +312,7 @@ class PredictProtocol(HttpToolsProtocol):
         self.asked = True
         turn = head.turn
         if isinstance(turn, NodeTurn):
-            batch = Exchange(self, head, [], [], True, None)
+            batch = self.exchange(self, head, [], [], True, None)
             self.expect(batch)
             turn.take(batch, body, head.fault, head.headers)
             return
@@ -336,7 +337,7 @@ class PredictProtocol(HttpToolsProtocol):
             many, rows, raw = False, [fault], None
         deadline = self.since + head.patience if head.patience is not None else None
         calls = [Call("", n, deadline, head.headers, None, head.request_id, tags=head.tags) for n in range(len(rows))]
-        exchange = Exchange(self, head, rows, calls, many, raw)
+        exchange = self.exchange(self, head, rows, calls, many, raw)
         self.expect(exchange)
         if fault is None:
             turn.add(exchange)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import logging
-import logging.config
 import math
 import os
 import signal
@@ -13,18 +12,19 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 
 from hansang.alone import alone
 from hansang.errors import HansangError, UsageError
-from hansang.server.exchange import EncodedLines
+from hansang.logs.config import configure
+from hansang.server.exchange import EncodedLines, Exchange, LoggedExchange
 from hansang.server.head import Heads
 from hansang.server.parent import orphaned
 from hansang.server.protocol import PredictProtocol
 from hansang.server.serving import Serving
+from hansang.server.visits import Visits
 from hansang.server.workers import Workers
 from hansang.service import Service
 from hansang.settings import Settings
@@ -41,6 +41,7 @@ class Lifespan(LifespanOn):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.logger = logging.getLogger("hansang.lifespan")
+        self.logger.disabled = True
 
 
 class Config(uvicorn.Config):
@@ -48,14 +49,14 @@ class Config(uvicorn.Config):
 
     def __init__(self, service: Service, settings: Settings) -> None:
         super().__init__(
-            service.app,
+            Visits(service.app),
             host=settings.host,
             port=settings.port,
             http=PredictProtocol,
             ws="none",
             lifespan="on",
-            access_log=settings.access_log,
-            log_config=log_config(settings),
+            access_log=False,  # Hansang's own has the predictions, too
+            log_config=None,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
@@ -65,6 +66,7 @@ class Config(uvicorn.Config):
         self.service = service
         self.heads = Heads(settings.max_body)
         self.lines = EncodedLines()
+        self.exchange = LoggedExchange if settings.access_log else Exchange
 
     def load(self) -> None:
         """Load what uvicorn loads."""
@@ -144,7 +146,7 @@ def serve(target: str, settings: Settings, say: Callable[[str], None] = print) -
     Raises `UsageError` when the target cannot be loaded or the port is taken.
     """
     started = time.perf_counter()
-    logging.config.dictConfig(log_config(settings))
+    configure("server" if settings.workers == 1 else "parent", settings.log_config, settings.log_level)
     listener = bind(settings)
     if settings.workers > 1:
         return Workers(target, settings, listener).run()
@@ -226,26 +228,3 @@ def announce(service: Service, settings: Settings, started: float, say: Callable
         say(f"  model {loaded.name}{version} ({loaded.runtime.name}, {loaded.seconds * 1000:.0f} ms to load)")
     say(f"  docs {base}/docs, metrics {base}/metrics, ready in {time.perf_counter() - started:.2f} s")
     sys.stdout.flush()
-
-
-def log_config(settings: Settings) -> dict[str, Any]:
-    """Configure Python's logging: one line an event on stderr."""
-    level = settings.log_level.upper()
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"},
-        },
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-            "nowhere": {"class": "logging.NullHandler"},
-        },
-        "loggers": {
-            "hansang": {"handlers": ["stderr"], "level": level, "propagate": False},
-            "hansang.lifespan": {"handlers": ["nowhere"], "propagate": False},
-            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-            "opentelemetry": {"handlers": ["nowhere"], "propagate": False},  # what is lost is told by hansang
-            "uvicorn.access": {"level": "INFO" if settings.access_log else "WARNING"},
-        },
-    }

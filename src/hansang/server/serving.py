@@ -18,6 +18,7 @@ from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
 from hansang.graph import walk
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobStore
+from hansang.logs.access import AccessLog, level_is_off
 from hansang.metrics import Metrics
 from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
@@ -54,6 +55,7 @@ class Serving:
         self.metrics: Metrics = service.metrics
         self.recorder: Recorder | None = None
         self.tracing: Tracing | None = None
+        self.access: AccessLog | None = None
         self.desk: Desk | None = None
         self.state: Literal["starting", "ready", "draining"] = "starting"
         self.in_flight = 0
@@ -73,6 +75,7 @@ class Serving:
         await asyncio.to_thread(self.service.load, self.settings)
         codecs = {endpoint.path: codec_of(endpoint) for endpoint in self.service.endpoints}
         async with (
+            self._logging(),
             self._tracing(),
             self._recording(),
             self.service.running(lambda endpoint: self._site(endpoint, codecs[endpoint.path])),
@@ -112,6 +115,15 @@ class Serving:
         if self._store is None:
             self._store = SqliteStore(self.settings.jobs)
         return self._store
+
+    @asynccontextmanager
+    async def _logging(self) -> AsyncIterator[None]:
+        if not self.settings.access_log or level_is_off():
+            yield
+            return
+        with AccessLog() as self.access:
+            yield
+        self.access = None
 
     @asynccontextmanager
     async def _tracing(self) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from hansang.batch import Batch
-from hansang.call import Call
+from hansang.call import TRACEPARENT, Call
 from hansang.codec import Codec, count_nonfinite
 from hansang.dispatch import Places, flow, spreads, without_failed
 from hansang.errors import (
@@ -26,12 +26,12 @@ from hansang.errors import (
     status_of,
 )
 from hansang.graph import settle
+from hansang.logs.whose import around
 from hansang.metrics import Counter
 from hansang.server.ask import JSON, NO_MARKS, PROBLEM, Ask, marks_of
 from hansang.server.ids import new_ids
 from hansang.server.recording import Recording
 from hansang.service import Endpoint
-from hansang.tracing import TRACEPARENT, trace_id
 
 if TYPE_CHECKING:
     from hansang.server.serving import Serving
@@ -101,6 +101,7 @@ class Turn:
         calls: list[Call] = []
         failed = 0
         identify(asks)
+        around.set(calls)
         for ask in asks:
             rows += ask.rows
             calls += ask.calls
@@ -271,7 +272,8 @@ class Turn:
                 self._send(ask, bodies[start:stop], faults)
             except Exception:  # a problem of the user's own may have a status or a header that HTTP has not
                 request_id, failure = ask.calls[0].request_id or ask.id, ModelFailed()
-                log.exception("the answer to request %s at %s cannot be sent", request_id, self.endpoint.path)
+                of = {"request_id": request_id, "trace_id": ask.calls[0].trace_id}
+                log.exception("the answer at %s cannot be sent", self.endpoint.path, extra=of)
                 ask.deliver(500, PROBLEM, to_json(problem(failure, request_id)), NO_MARKS, failure)
             start = stop
 
@@ -281,7 +283,7 @@ class Turn:
         marks = marks_of(ask.calls[good].trail)
         request_id = ask.calls[0].request_id or ask.id
         for row, error in faults.items():
-            self._log(request_id, trace_id(ask.calls), row, error)
+            self._log(request_id, ask.calls[0].trace_id, row, error)
         if ask.many and (len(faults) < len(ask.rows) or LENIENT in ask.calls[0].headers.get("prefer", "")):
             for row, error in faults.items():
                 bodies[row] = b'{"error":' + to_json(problem(error, request_id, row=row)) + b"}"
@@ -298,9 +300,7 @@ class Turn:
         now = time.monotonic()
         cause = error.__cause__ or error
         log.error(
-            "request %s%s row %d at %s failed: %s",
-            request_id,
-            f" trace {trace}" if trace else "",
+            "row %d at %s failed: %s",
             row,
             self.endpoint.path,
             error,

@@ -10,15 +10,16 @@ import time
 from contextlib import suppress
 
 from hansang.errors import HansangError, UsageError
+from hansang.logs.config import configure
 from hansang.server.run import announce, serve_here
-from hansang.server.workers import SETTINGS
+from hansang.server.workers import ANNOUNCE, SETTINGS
 from hansang.service import Service
 from hansang.settings import Settings
 
 LAST_WORDS = 3000
 
 
-def main(target: str, settings: Settings, listener: int, pipe: int, speak: bool) -> int:
+def main(target: str, settings: Settings, listener: int, pipe: int, number: str) -> int:
     """Serve on an inherited socket; write a byte a second to the parent's pipe, and why it could not start."""
     started = time.perf_counter()
 
@@ -30,10 +31,11 @@ def main(target: str, settings: Settings, listener: int, pipe: int, speak: bool)
 
     def ready(service: Service) -> None:
         beat()
-        if speak:
+        if number.endswith(ANNOUNCE):
             announce(service, settings, started, print)
 
     try:
+        configure(f"worker-{number.removesuffix(ANNOUNCE)}", settings.log_config, settings.log_level)
         return serve_here(target, settings, socket.socket(fileno=listener), ready, beat)
     except HansangError as error:
         with suppress(BrokenPipeError):
@@ -43,4 +45,4 @@ def main(target: str, settings: Settings, listener: int, pipe: int, speak: bool)
 
 if __name__ == "__main__":
     given = Settings.model_validate_json(os.environ.pop(SETTINGS))
-    sys.exit(main(sys.argv[1], given, int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "announce"))
+    sys.exit(main(sys.argv[1], given, int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

@@ -25,6 +25,7 @@ log = logging.getLogger("hansang")
 
 SILENCE = 30.0
 SETTINGS = "HANSANG_WORKER_SETTINGS"
+ANNOUNCE = "+"  # behind the number of the worker that says where the service is
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 
@@ -139,7 +140,7 @@ class Workers:
         first = worker.number == 0 and not worker.lived
         command = [
             *(sys.executable, "-P", "-m", "hansang.server.worker"),
-            *(self.target, str(self.listener.fileno()), str(mouth), "announce" if first else "quiet"),
+            *(self.target, str(self.listener.fileno()), str(mouth), f"{worker.number}{ANNOUNCE if first else ''}"),
         ]
         environment = os.environ | {SETTINGS: self.settings.model_dump_json()}  # a command line is not secret
         worker.process = subprocess.Popen(command, pass_fds=(self.listener.fileno(), mouth), env=environment)

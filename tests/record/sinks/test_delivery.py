@@ -115,7 +115,7 @@ def test_the_wait_between_attempts_doubles_up_to_a_minute_and_varies(tmp_path: P
 
 @pytest.mark.parametrize("names_rows", [False, True])
 def test_poison_is_put_aside_and_counted_and_all_other_rows_arrive(
-    tmp_path: Path, deliver: Deliver, names_rows: bool, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, deliver: Deliver, names_rows: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, 0)
     bad = {id_at(NOW, 7), id_at(NOW, 33)}
@@ -127,7 +127,7 @@ def test_poison_is_put_aside_and_counted_and_all_other_rows_arrive(
     kept = pq.read_table(file)
     assert set(kept["id"].to_pylist()) == bad
     assert "poison" in kept["refused"][0].as_py()
-    assert "2 rows are refused and kept in" in capfd.readouterr().err
+    assert "2 rows are refused and kept in" in caplog.text
     assert sink_checks(tmp_path) == {"sink held": "ok, 2 rows quarantined"}
 
 

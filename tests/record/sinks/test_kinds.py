@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from hansang.record.files import parquet_files
 from hansang.record.sinks.address import read, sink_of
 from hansang.record.sinks.delivery import Delivery
 from hansang.record.sinks.position import Position, Positions
+from hansang.record.sinks.wanted import set_wanted
 from tests.record.sinks.bigquery import FakeBigQuery
 from tests.record.sinks.making import NOW, compact, id_at, predicted
 from tests.record.sinks.places import kafka, postgres
@@ -127,15 +131,21 @@ def test_a_message_too_large_for_kafka_is_put_aside(tmp_path: Path, deliver: Del
     assert (position.delivered, position.quarantined) == (ROWS - 1, 1)
 
 
-def test_log_lines_hold_the_row_as_json_wherever_the_configuration_sends_them(tmp_path: Path, deliver: Deliver) -> None:
+def test_log_lines_hold_the_row_as_json_wherever_the_configuration_sends_them(tmp_path: Path) -> None:
     ids = write(tmp_path, inputs=[b'{"x":\n%d}' % number for number in range(ROWS)])
     config = tmp_path / "logging.toml"
     config.write_text(
         "version = 1\ndisable_existing_loggers = false\n"
-        '[loggers."hansang.records"]\nhandlers = ["file"]\npropagate = false\n'
+        '[loggers."hansang.records"]\nlevel = "INFO"\nhandlers = ["file"]\npropagate = false\n'
         f'[handlers.file]\nclass = "logging.FileHandler"\nfilename = "{tmp_path}/rows.log"\n'
     )
-    deliver(f"log:?config={config}")
+    address = read("log:")
+    with Positions(tmp_path / "records") as positions:
+        positions.register({address.name: str(address)}, [])
+    set_wanted(tmp_path / "records", "s", ("log:",), None)
+    command = [sys.executable, "-m", "hansang.record.sinks.deliver", str(tmp_path / "records")]
+    environment = os.environ | {"HANSANG_LOG_CONFIG": str(config)}
+    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=True, timeout=30)
     lines = [json.loads(line) for line in (tmp_path / "rows.log").read_text().splitlines()]
     assert [line["id"] for line in lines] == ids
     assert lines[3]["input"] == {"x": 3}

@@ -8,6 +8,7 @@ delivers what is there and ends. It can be killed at any moment: the next one go
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from hansang.logs.config import configure_helper
 from hansang.record.segment import lock
 from hansang.record.sinks.address import sink_of
 from hansang.record.sinks.delivery import Delivery
@@ -76,9 +78,10 @@ def main(arguments: list[str]) -> int:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     folder = Path(arguments[0])
+    configure_helper("delivery")
     take_place(folder)
     run(folder)
-    sys.stderr.flush()
+    logging.shutdown()
     os._exit(0)  # a client that hangs must not keep the process
 
 

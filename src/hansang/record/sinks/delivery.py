@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +20,8 @@ from hansang.record.segment import KINDS
 from hansang.record.sinks.position import Positions
 from hansang.record.sinks.quarantine import quarantine
 from hansang.record.sinks.sink import Parcel, Refused, Sink
+
+log = logging.getLogger("hansang.record")
 
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0  # seconds between attempts
 ATTEMPTS = 8  # of a parcel of which no row is taken, until it is put aside
@@ -187,5 +189,4 @@ class Delivery:
         """Tell the operator, once in a row."""
         if text != self.said:
             self.said = text
-            with suppress(OSError):  # the one who read it may be gone
-                print(f"record: sink {self.name} {text}", file=sys.stderr, flush=True)
+            log.warning("sink %s %s", self.name, text)

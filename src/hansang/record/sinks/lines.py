@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.config
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from pydantic_core import to_json
 
-from hansang.errors import UsageError
-from hansang.extras import require
-from hansang.record.segment import FEEDBACK, PREDICTIONS
 from hansang.record.sinks.address import Address, known_options
 from hansang.record.sinks.sink import Parcel, words
 
@@ -47,24 +41,13 @@ def body(text: str | None) -> bytes:
 class LogSink:
     """Logs each row as one line of JSON, to the loggers `hansang.records.predictions` and `hansang.records.feedback`.
 
-    Without a configuration the lines go to standard error; `config` is a file for `logging.config.dictConfig`. After a
-    crash a line may come twice.
+    What becomes of the lines says the logging configuration, where `hansang.records` is one of the loggers; by default
+    they go to standard error. After a crash a line may come twice.
     """
 
-    config: Path | None = None
     most_rows: int = 5_000
 
     def __enter__(self) -> Self:
-        if self.config is not None:
-            logging.config.dictConfig(read_config(self.config))
-        elif not logging.getLogger(LOGGER).handlers:
-            handler = logging.StreamHandler()
-            handler.setFormatter(logging.Formatter("%(message)s"))
-            logging.getLogger(LOGGER).addHandler(handler)
-            logging.getLogger(LOGGER).propagate = False
-        for kind in (PREDICTIONS, FEEDBACK):
-            if logging.getLogger(f"{LOGGER}.{kind}").level == logging.NOTSET:
-                logging.getLogger(f"{LOGGER}.{kind}").setLevel(logging.INFO)
         return self
 
     def __exit__(
@@ -80,19 +63,7 @@ class LogSink:
             logger.info("%s", line.decode(), extra={"row": row})
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a logging configuration from YAML, TOML or JSON; raises `UsageError` when it is none."""
-    try:
-        text = path.read_text("utf-8")
-        document = tomllib.loads(text) if path.suffix == ".toml" else require("yaml", "").safe_load(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the logging configuration {path} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise UsageError(f"the logging configuration {path} is no table; see logging.config.dictConfig")
-    return document
-
-
 def sink(address: Address) -> LogSink:
-    """Make the sink of `log:` or `log:?config=logging.yaml`."""
-    config = known_options(address, "config").get("config")
-    return LogSink(Path(config) if config else None)
+    """Make the sink of `log:`."""
+    known_options(address)
+    return LogSink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from hansang.record.keep import overdue, read_keep
 from hansang.record.segment import KINDS
 from hansang.record.sinks.position import Positions, there
 from hansang.record.sinks.wanted import Wanted, read_wanted
+
+log = logging.getLogger("hansang.record")
 
 FIRST_WAIT, LAST_WAIT = 1.0, 60.0  # seconds until a process that died is started again
 HEALTHY = 60.0  # seconds after which a death is not the start's fault
@@ -68,8 +71,7 @@ class Owner:
         except Exception as error:  # whatever is wrong with the sinks, the record goes on
             if str(error) != self.said:
                 self.said = str(error)
-                with suppress(OSError):
-                    print(f"record: the sinks wait: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                log.warning("the sinks wait: %s: %s", type(error).__name__, error)
 
     def _look(self) -> None:
         wanted = read_wanted(self.folder)
