@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pyarrow as pa
@@ -146,25 +147,31 @@ def blocked(folder: Path) -> tuple[Callable[[], None], Callable[[], None]]:
 
 @contextmanager
 def postgres(tmp_path: Path) -> Iterator[Place]:
-    psycopg = require("psycopg", "postgres")
+    driver = require("adbc_driver_postgresql.dbapi", "postgres")
     url = os.environ.get("POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
     try:
-        connection = psycopg.connect(url, autocommit=True, connect_timeout=3)
-    except psycopg.OperationalError:
+        connection = driver.connect(f"{url}{'&' if '?' in url else '?'}connect_timeout=3", autocommit=True)
+    except driver.OperationalError:
         missing("PostgreSQL")
     schema = f"sinks_{os.getpid()}_{time.monotonic_ns()}"
-    gate = Gate(connection.info.port)
+    parts = urlsplit(url)
+    gate = Gate(parts.port or 5432)
 
     def seen() -> Seen:
-        rows = [(kind, id) for kind in KINDS for (id,) in connection.execute(f"SELECT id FROM {schema}.{kind}")]
-        return rows
+        with connection.cursor() as cursor:
+            rows = []
+            for kind in KINDS:
+                cursor.execute(f"SELECT id FROM {schema}.{kind}")
+                rows += [(kind, id) for (id,) in cursor.fetchall()]
+            return rows
 
     try:
-        far = f"postgresql://{connection.info.user}@127.0.0.1:{gate.port}/{connection.info.dbname}"
+        far = f"postgresql://{parts.netloc.rpartition('@')[0]}@127.0.0.1:{gate.port}{parts.path}"
         yield Place(f"{far}?table={schema}.predictions", gate.open, gate.shut, seen)
     finally:
         gate.close()
-        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
         connection.close()
 
 

@@ -56,7 +56,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     with pytest.raises(MissingExtra) as missing:
         check(["postgresql://user:secret@host/db"])
     assert str(missing.value) == (
-        "the sink postgresql://user:***@host/db needs the package 'psycopg': pip install \"hansang[postgres]\""
+        "the sink postgresql://user:***@host/db needs the package 'adbc_driver_postgresql': "
+        'pip install "hansang[postgres]"'
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hansang.cli.main import app
+from hansang.extras import require
 from hansang.record import Recorder
 from hansang.record.files import parquet_files
 from hansang.record.sinks.address import read, sink_of
@@ -119,6 +121,23 @@ def test_a_zero_byte_does_not_keep_the_other_rows_out_of_postgresql(tmp_path: Pa
         position = deliver(place.url)
         assert (position.delivered, position.quarantined) == (ROWS - 1, 1)
         assert sorted(id for kind, id in place.seen() if kind == "predictions") == [id for id in ids if id != ids[9]]
+
+
+def test_a_table_of_ones_own_may_have_other_types(tmp_path: Path, deliver: Deliver) -> None:
+    inputs = [b'{"x":%d}' % number for number in range(ROWS)]
+    write(tmp_path, inputs=inputs)
+    with postgres(tmp_path) as place:
+        place.up()
+        assert deliver(place.url).delivered == ROWS
+        url, _, table = place.url.partition("?table=")
+        with require("adbc_driver_postgresql.dbapi", "postgres").connect(url, autocommit=True) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {table} ALTER input TYPE jsonb USING input::jsonb")
+                cursor.execute(f"DELETE FROM {table} WHERE (input->>'x')::int >= 10")
+        assert len(place.seen()) == 10
+        shutil.rmtree(tmp_path / "records" / "sinks")
+        assert deliver(place.url).delivered == ROWS
+        assert len([id for kind, id in place.seen() if kind == "predictions"]) == ROWS
 
 
 def test_a_message_too_large_for_kafka_is_put_aside(tmp_path: Path, deliver: Deliver) -> None:

@@ -31,7 +31,9 @@ SCHEMES = {
     "s3": Scheme(*OBJECTS, "s3://bucket/prefix"),
     "gs": Scheme(*OBJECTS, "gs://bucket/prefix"),
     "az": Scheme(*OBJECTS, "az://account/container/prefix"),
-    "postgresql": Scheme("postgres", "postgres", ("psycopg",), "postgresql://user@host/database?table=predictions"),
+    "postgresql": Scheme(
+        "postgres", "postgres", ("adbc_driver_postgresql",), "postgresql://user@host/database?table=predictions"
+    ),
     "bigquery": Scheme(
         "bigquery",
         "bigquery",

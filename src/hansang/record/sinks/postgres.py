@@ -8,7 +8,6 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import pyarrow as pa
-import pyarrow.csv
 
 from hansang.extras import require
 from hansang.record.segment import FEEDBACK, PREDICTIONS
@@ -22,9 +21,16 @@ TYPES = {
     pa.bool_(): "boolean",
     pa.timestamp("us", "UTC"): "timestamptz",
 }
-PURPOSE = "the PostgreSQL sink"
+DRIVER, PURPOSE = "adbc_driver_postgresql.dbapi", "the PostgreSQL sink"
 OWN = ("table", "feedback")
-LIMITS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "application_name": "hansang"}
+LIMITS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",  # milliseconds
+    "keepalives_idle": "10",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "application_name": "hansang",
+}
 STATEMENT = 60_000  # milliseconds
 
 
@@ -33,21 +39,22 @@ class PostgresSink:
     """Inserts rows into two tables, which are made when they are missing; what is there already is not doubled.
 
     The rows of a parcel are there all or none. Rows that PostgreSQL cannot hold, as texts with a zero byte, are
-    refused.
+    refused. A table of the user's own may have other types, as `jsonb` for the bodies: values are cast to them.
     """
 
     url: str
     tables: dict[str, str]
     most_rows: int = 20_000
     _connection: Any = field(default=None, init=False, repr=False)
+    _inserts: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def __enter__(self) -> Self:
-        psycopg = require("psycopg", "postgres", PURPOSE)
-        self._connection = psycopg.connect(self.url, autocommit=True)
-        self._connection.execute(f"SET statement_timeout = {STATEMENT}")
-        self._connection.execute("SET client_min_messages = warning")
+        self._connection = require(DRIVER, "postgres", PURPOSE).connect(self.url)
+        self._run(f"SET statement_timeout = {STATEMENT}")
+        self._run("SET client_min_messages = warning")
         for kind, table in self.tables.items():
             self._create(kind, table)
+        self._connection.commit()
         return self
 
     def __exit__(
@@ -56,63 +63,59 @@ class PostgresSink:
         self._connection.close()
 
     def deliver(self, parcel: Parcel) -> None:
-        """Insert the rows that are not there yet."""
-        psycopg = require("psycopg", "postgres", PURPOSE)
-        sql = require("psycopg.sql", "postgres", PURPOSE)
-        staging, table = sql.Identifier(f"staging_{parcel.kind}"), self._name(self.tables[parcel.kind])
-        columns = sql.SQL(", ").join(map(sql.Identifier, plain(parcel.kind).names))
-        data = pa.BufferOutputStream()
-        pa.csv.write_csv(parcel.table(), data, pa.csv.WriteOptions(include_header=False))
+        """Insert the rows that are not there yet, in one transaction."""
+        driver = require(DRIVER, "postgres", PURPOSE)
+        rows = parcel.table().select(plain(parcel.kind).names).cast(plain(parcel.kind))
         try:
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(staging, columns)
-                with cursor.copy(copy) as stream:
-                    stream.write(data.getvalue())
-                insert = "INSERT INTO {table} ({columns}) SELECT {columns} FROM {staging} ON CONFLICT DO NOTHING"
-                cursor.execute(sql.SQL(insert).format(table=table, columns=columns, staging=staging))
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            with self._connection.cursor() as cursor:
+                cursor.adbc_ingest(f"staging_{parcel.kind}", rows, mode="append", temporary=True)  # by COPY
+            self._run(self._inserts[parcel.kind])
+            self._connection.commit()  # which empties the staging table, too
+        except (driver.DataError, driver.IntegrityError) as error:
+            self._connection.rollback()
             raise Refused(str(error)) from error
 
     def _create(self, kind: str, table: str) -> None:
         """Make a table, its index by time, and the staging table of this connection."""
-        sql = require("psycopg.sql", "postgres", PURPOSE)
-        name, key, moment = self._name(table), KEYS[kind], TIMES[kind]
-        columns = [
-            sql.SQL("{} " + TYPES[field.type] + (" NOT NULL" if field.name in (*key, moment) else "")).format(
-                sql.Identifier(field.name)
-            )
-            for field in plain(kind)
-        ]
-        parts = {
-            "table": name,
-            "columns": sql.SQL(", ").join(columns),
-            "key": sql.SQL(", ").join(map(sql.Identifier, key)),
-            "moment": sql.Identifier(moment),
-            "index": sql.Identifier(f"{table.rpartition('.')[2]}_{moment}"),
-            "staging": sql.Identifier(f"staging_{kind}"),
-        }
-        schema, _, _ = table.rpartition(".")
+        schema, _, only = table.rpartition(".")
+        name, staging, moment = quoted(table), quoted(f"staging_{kind}"), quoted(TIMES[kind])
         if schema:
-            make = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
-            self._unless_there(make, "SELECT to_regnamespace(%s)", schema)
-        make = sql.SQL("CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({key}))").format(**parts)
-        self._unless_there(make, "SELECT to_regclass(%s)", name.as_string(self._connection))
-        self._connection.execute(
-            sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin ({moment})").format(**parts)
+            self._unless_there(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}", "to_regnamespace", quoted(schema))
+        columns = {each.name: TYPES[each.type] for each in plain(kind)}
+        never_null = (*KEYS[kind], TIMES[kind])
+        described = [
+            f"{quoted(column)} {of}{' NOT NULL' if column in never_null else ''}" for column, of in columns.items()
+        ]
+        key = ", ".join(map(quoted, KEYS[kind]))
+        self._unless_there(
+            f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(described)}, PRIMARY KEY ({key}))", "to_regclass", name
         )
-        self._connection.execute(
-            sql.SQL("CREATE TEMP TABLE {staging} (LIKE {table}) ON COMMIT DELETE ROWS").format(**parts)
-        )
+        index = quoted(f"{only}_{TIMES[kind]}")
+        self._run(f"CREATE INDEX IF NOT EXISTS {index} ON {name} USING brin ({moment})")
+        bare = ", ".join(f"{quoted(column)} {of}" for column, of in columns.items())
+        self._run(f"CREATE TEMP TABLE {staging} ({bare}) ON COMMIT DELETE ROWS")
+        query = "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = $1::regclass"
+        types = dict(self._run(f"{query} AND attnum > 0 AND NOT attisdropped", [name]))
+        names = ", ".join(map(quoted, columns))
+        values = ", ".join(f"{quoted(column)}::{types.get(column, of)}" for column, of in columns.items())
+        self._inserts[kind] = f"INSERT INTO {name} ({names}) SELECT {values} FROM {staging} ON CONFLICT DO NOTHING"
 
-    def _unless_there(self, make: Any, question: str, name: str) -> None:
+    def _unless_there(self, make: str, question: str, name: str) -> None:
         """Make something unless it is there, which needs fewer rights."""
-        if self._connection.execute(question, [name]).fetchone()[0] is None:
-            self._connection.execute(make)
+        if self._run(f"SELECT {question}($1)::text", [name])[0][0] is None:
+            self._run(make)
 
-    @staticmethod
-    def _name(table: str) -> Any:
-        """Quote a table's name, which may have a schema before it."""
-        return require("psycopg.sql", "postgres", PURPOSE).Identifier(*table.split("."))
+    def _run(self, statement: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement; gives its rows, none where it has no result."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+            return rows
+
+
+def quoted(name: str) -> str:
+    """Quote a name, which may have a schema before it."""
+    return ".".join('"{}"'.format(part.replace('"', '""')) for part in name.split("."))
 
 
 def sink(address: Address) -> PostgresSink:
