@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Desk:
         if old:
             self._looking.append(entry)
             if self._task is None:
-                self._task = asyncio.create_task(self._look())
+                self._task = asyncio.create_task(self._look(), context=Context())  # for all requests
         else:
             if not self._waiting:
                 asyncio.get_running_loop().call_soon(self._write_waiting)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from hashlib import blake2b
 
 from hansang.nodes.cache.counts import Counts
@@ -101,7 +102,7 @@ class Far:
             self.counts.unkept("dropped", f"{len(self._waiting)} entries wait already", len(keys) - room)
         self._waiting.extend(list(zip(keys, entries, strict=True))[: max(room, 0)])
         if self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(self._write())
+            self._writer = asyncio.get_running_loop().create_task(self._write(), context=Context())
 
     async def _write(self) -> None:
         try:
