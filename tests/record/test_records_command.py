@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from hansang.cli.records import app, show_table
 from hansang.record import Recorder
+from hansang.record.compact import Compactor
 from tests.record.making import SHARED, TIME, MakeRows
 
 ID = "0198a000-0000-7000-8000-{:012d}"
@@ -153,3 +154,29 @@ def test_long_bodies_are_shortened_before_anything_else(capsys: pytest.CaptureFi
     line = capsys.readouterr().out.splitlines()[1]
     assert line.split() == [row[0], row[1], line.split()[2], row[3]]
     assert line.split()[2].startswith("xxxx") and line.split()[2].endswith("…")
+
+
+SLOW = ("asyncio", "pandas", "duckdb", "pyarrow.compute", "pyarrow.dataset", "fastapi", "mlflow", "pydantic_settings")
+IMPORTED = """
+import sys
+from hansang.cli import main
+sys.argv = ["hansang", "records", "show", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_to_show_one_prediction_imports_nothing_that_takes_long(tmp_path: Path, make_rows: MakeRows) -> None:
+    moment = f"{int(TIME * 1000):012x}"
+    rows = make_rows(0, 1, TIME)
+    rows.ids = [id := f"{moment[:8]}-{moment[8:]}-7000-8000-000000000003"]
+    recorder = Recorder(tmp_path)
+    recorder.write([rows])
+    recorder.roll()
+    Compactor(tmp_path).work()
+    command = [sys.executable, "-c", IMPORTED, id, "--dir", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert json.loads(done.stdout)["id"] == id
+    assert set(SLOW) & set(done.stderr.split()) == set()

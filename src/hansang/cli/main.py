@@ -1,44 +1,22 @@
-"""Puts the commands together; ends with status 0, 1 (failed) or 2 (usage)."""
+"""Puts the commands together; ends with status 0, 1 (failed) or 2 (usage).
+
+Only the command that is called is imported: others may need what takes longer to import than to run.
+"""
 
 from __future__ import annotations
 
 import sys
+from functools import cache
+from typing import Any
 
 import typer
 
 from hansang import __version__
-from hansang.cli.describe import describe
-from hansang.cli.doctor import doctor
-from hansang.cli.export import export, status
-from hansang.cli.feedback import feedback
-from hansang.cli.lag import lag
-from hansang.cli.logging import logging
-from hansang.cli.records import app as records
-from hansang.cli.score import score
-from hansang.cli.serve import serve
-from hansang.cli.switch import app as switch
-from hansang.cli.up import up
 from hansang.errors import HansangError, UsageError
+from hansang.extras import require
 
-app = typer.Typer(
-    name="hansang",
-    help="From a trained model to a production service that stays good.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command()(serve)
-app.command()(up)
-app.command()(score)
-app.command()(feedback)
-app.command()(doctor)
-app.command()(describe)
-app.command()(logging)
-records.command()(export)
-records.command()(lag)
-records.command()(status)
-app.add_typer(records, name="records")
-app.add_typer(switch, name="switch")
+COMMANDS = ("serve", "up", "score", "feedback", "doctor", "describe", "logging")
+GROUPS = {"records": {"export": "export", "lag": "lag", "status": "export"}, "switch": {}}
 
 
 def show_version(value: bool) -> None:
@@ -48,17 +26,59 @@ def show_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Show the version."),
 ) -> None:
     """From a trained model to a production service that stays good."""
 
 
+def build(words: list[str]) -> typer.Typer:
+    """Make the command line of the command that these words begin with; of all commands when they begin with none."""
+    app = typer.Typer(
+        name="hansang",
+        help="From a trained model to a production service that stays good.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(options)
+    first = words[0] if words and words[0] in (*COMMANDS, *GROUPS) else ""
+    for name in COMMANDS:
+        if first in ("", name):
+            app.command()(getattr(require(f"hansang.cli.{name}", ""), name))
+    for name in GROUPS:
+        if first in ("", name):
+            app.add_typer(group(name, words[1:] if first else []), name=name)
+    return app
+
+
+def group(name: str, words: list[str]) -> typer.Typer:
+    """Give a group of commands; those that stand in files of their own are imported when they, or none, are called."""
+    app: typer.Typer = require(f"hansang.cli.{name}", "").app
+    own = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    if not words or words[0] not in own:
+        for command, module in GROUPS[name].items():
+            if command not in own:
+                app.command()(getattr(require(f"hansang.cli.{module}", ""), command))
+    return app
+
+
+@cache
+def whole() -> typer.Typer:
+    """Give the command line with all commands."""
+    return build([])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return whole()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def main() -> None:
     """Run a command; an error is one line on stderr, not a traceback."""
     try:
-        app()
+        build(sys.argv[1:])()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hansang.extras import require
 from hansang.record.files import hold, replaced_files
+from hansang.record.frame import ID_SIZE
 from hansang.record.known import Known
-from hansang.record.parquet import LAYOUTS
 from hansang.record.segment import FEEDBACK, PREDICTIONS, list_segments, parquet_path, read_segment
 
 Row = dict[str, Any]
@@ -65,7 +65,8 @@ def rows_in_segment(segment: Path, id: str, kind: str) -> pa.Table | None:
         except FileNotFoundError:
             continue
         if id.encode() in data:
-            return only(LAYOUTS[kind].decode(read_segment(data, path.name)), id)
+            layout = require("hansang.record.parquet", "").LAYOUTS[kind]  # rare, and what writes is slow to import
+            return only(layout.decode(read_segment(data, path.name)), id)
         return None
     return None
 
@@ -77,18 +78,36 @@ def rows_in_file(path: Path, id: str) -> Iterator[pa.Table]:
         for number in range(file.num_row_groups):
             facts = file.metadata.row_group(number).column(at).statistics
             if facts is None or not facts.has_min_max or facts.min <= id <= facts.max:
-                ids = file.read_row_group(number, columns=["id"])
-                if only(ids, id).num_rows:
+                if any(True for _ in places(file.read_row_group(number, columns=["id"])["id"], id)):
                     yield only(file.read_row_group(number), id)
 
 
 def only(table: pa.Table, id: str) -> pa.Table:
-    """Keep the rows of an id."""
-    rows = table.filter(pc.equal(table["id"], id))
+    """Keep the rows of an id; times lose their zone, for Python needs a zone database to read one.
+
+    Arrow's own functions would do the same, but they import pandas where that is installed.
+    """
+    rows = pa.concat_tables([table.slice(place, 1) for place in places(table["id"], id)] or [table.slice(0, 0)])
     for index, column in enumerate(rows.schema):
-        if pa.types.is_timestamp(column.type):  # Python needs a zone database to read a zone
-            rows = rows.set_column(index, column.name, rows.column(index).cast(pa.timestamp("us")))
+        if pa.types.is_timestamp(column.type):
+            bare = pa.timestamp("us")
+            chunks = [chunk.view(bare) for chunk in rows.column(index).chunks]
+            rows = rows.set_column(index, column.name, pa.chunked_array(chunks, bare))
     return rows
+
+
+def places(ids: pa.ChunkedArray, id: str) -> Iterator[int]:
+    """Give the places at which an id stands among ids; all are of one length."""
+    wanted, before = id.encode(), 0
+    for chunk in ids.chunks:
+        _, _, data = chunk.buffers()
+        text = bytes(data)[chunk.offset * ID_SIZE :][: len(chunk) * ID_SIZE] if data is not None else b""
+        at = text.find(wanted)
+        while at >= 0:
+            if at % ID_SIZE == 0:
+                yield before + at // ID_SIZE
+            at = text.find(wanted, at + 1)
+        before += len(chunk)
 
 
 def history(feedback: list[Row]) -> list[Row]:
