@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -20,7 +21,7 @@ from hansang.errors import RecordError
 from hansang.record import Limits, Recorder
 from hansang.record.compact import NICE, Compactor, main
 from hansang.record.parquet import convert
-from hansang.record.record import nudge
+from hansang.record.record import let_go, listens, nudge, start_compactor
 from hansang.record.segment import HEADER
 from tests.record.making import TIME, MakeRows, ReadRows
 
@@ -95,7 +96,7 @@ def test_a_damaged_segment_is_kept_and_its_rows_are_counted(
     compactor = Compactor(tmp_path)
     compactor.work()
     assert len(read_rows(tmp_path)) == 5
-    assert Recorder(tmp_path).stats().lost == {"corrupt frame": 5}
+    assert Recorder(tmp_path).stats().corrupt == 5
     assert [path.name for path in (tmp_path / "corrupt").iterdir()] == [f"{segment.stem}.5.corrupt"]
     assert caplog.messages == [
         f"segment {segment.name} is damaged: at least 5 rows are lost; it is kept under corrupt/"
@@ -253,3 +254,42 @@ def test_a_record_that_was_removed_is_made_anew(tmp_path: Path, make_rows: MakeR
         read_rows(folder)
     closed_segment(folder, make_rows)
     assert len(read_rows(folder)) == 10
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_a_compactor_that_is_ending_listens_no_more(tmp_path: Path, make_rows: MakeRows) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.write([make_rows(0, 5, TIME)])  # the segment is held: the compactor waits for its owner, this process
+    compactor = start_compactor(tmp_path)
+    try:
+        wait_until(lambda: listens(tmp_path))
+        let_go(compactor)
+        wait_until(lambda: not listens(tmp_path))
+        assert compactor.poll() is None
+        assert not nudge(tmp_path)
+        recorder.roll()
+        assert compactor.wait(20) == 0
+    finally:
+        compactor.kill()
+        compactor.wait()
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_recorder_whose_segments_nobody_takes_starts_a_compactor(tmp_path: Path, make_rows: MakeRows) -> None:
+    async def main() -> None:
+        async with Recorder(tmp_path) as recorder:
+            await asyncio.to_thread(wait_until, lambda: listens(tmp_path))
+            assert recorder._compactor is not None
+            recorder._compactor.kill()  # as one of another server that has ended
+            recorder._compactor.wait()
+            closed_segment(tmp_path, make_rows)
+            recorder.stats()
+            await asyncio.to_thread(wait_until, lambda: files(tmp_path))
+
+    asyncio.run(main())

@@ -34,3 +34,11 @@ def test_nothing_is_answered_unrecorded_when_the_setting_says_so(tmp_path: Path)
         assert server.get("/readyz").status_code == 503
         (tmp_path / "record" / "spool").unlink()
         assert server.ask(ROW).status == 200
+
+
+def test_rows_that_cannot_be_read_back_are_counted_once_with_several_workers(tmp_path: Path) -> None:
+    (tmp_path / "record/corrupt").mkdir(parents=True)
+    (tmp_path / "record/corrupt/20261118T110640-7-0a1b.5.corrupt").touch()
+    with served("kitchen.py", tmp_path, records=tmp_path / "record", workers=2) as server:
+        assert server.metrics("hansang_record_corrupt_rows") == {"": 5.0}
+        assert server.get("/readyz").json()["checks"]["record"] == "ok, 5 rows lost"

@@ -16,7 +16,7 @@ from hansang.errors import HansangError, UsageError
 from hansang.extras import require
 
 COMMANDS = ("serve", "up", "score", "feedback", "doctor", "describe", "logging")
-GROUPS = {"records": {"export": "export", "lag": "lag", "status": "export"}, "switch": {}}
+GROUPS = {"records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"}, "switch": {}}
 
 
 def show_version(value: bool) -> None:

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from hansang.errors import RecordError
 from hansang.extras import require
-from hansang.record.record import lost_in
+from hansang.record.losses import corrupt_rows
 
 SAMPLE = 2000
 
@@ -68,7 +68,7 @@ def tried(folder: Path, model: str, version: str) -> int:
 
 def lost_rows(folder: Path) -> int:
     """Count the rows of a record that were written and cannot be read back."""
-    return sum(lost_in(folder).values()) if folder.is_dir() else 0
+    return corrupt_rows(folder) if folder.is_dir() else 0
 
 
 def opened(folder: Path) -> Any:

@@ -94,23 +94,29 @@ class Compactor:
 
     def run(self, owner: int) -> None:
         """Work whenever somebody wakes us, until standard input ends."""
-        with Owner(self.folder) as sinks, listening(self.folder) as wake:
-            upkeep = Upkeep(self.folder, sinks.spared)
-            came = True
-            while True:
-                self.work()
-                sinks.look()
-                self.keep_up(upkeep, wake, came)
-                waits = [seconds for seconds in (self.retry, upkeep.wait, sinks.wait) if seconds is not None]
-                ready, _, _ = select.select([0, wake, *sinks.ears], [], [], min(waits, default=None))
-                came = wake in ready
-                if came:
-                    os.read(wake, 4096)
-                if 0 in ready and not os.read(0, 4096):
-                    break
+        with Owner(self.folder) as sinks:
+            with listening(self.folder) as wake:
+                self.follow(sinks, wake)
+            # nobody listens any more: the next server starts a compactor of its own, which waits for this place
             let_go(self.folder, owner)
             self.work()
             sinks.look()
+
+    def follow(self, sinks: Owner, wake: int) -> None:
+        """Work until standard input ends."""
+        upkeep = Upkeep(self.folder, sinks.spared)
+        came = True
+        while True:
+            self.work()
+            sinks.look()
+            self.keep_up(upkeep, wake, came)
+            waits = [seconds for seconds in (self.retry, upkeep.wait, sinks.wait) if seconds is not None]
+            ready, _, _ = select.select([0, wake, *sinks.ears], [], [], min(waits, default=None))
+            came = wake in ready
+            if came:
+                os.read(wake, 4096)
+            if 0 in ready and not os.read(0, 4096):
+                return
 
 
 @contextmanager

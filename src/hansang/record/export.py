@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from hansang.errors import RecordError, UsageError
 from hansang.record.files import file_time, parquet_files, size_of
+from hansang.record.losses import corrupt_rows
 from hansang.record.moments import Moment, read_moment
 from hansang.record.read import connect, selection, snapshot
-from hansang.record.record import lost_in
 from hansang.record.segment import KINDS, list_segments
 from hansang.record.views import quoted
 
@@ -103,7 +103,7 @@ def holdings(folder: Path) -> list[Holding]:
                 len(segments),
                 rows.num_rows,
                 min(times, default=None),
-                sum(lost_in(folder).values()) if kind == KINDS[0] else 0,
+                corrupt_rows(folder) if kind == KINDS[0] else 0,
             )
         )
     return found

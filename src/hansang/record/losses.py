@@ -38,3 +38,8 @@ def read_losses(folder: Path) -> Counter[str]:
         with suppress(FileNotFoundError, ValueError):
             lost += Counter(json.loads(path.read_text())["lost"])
     return lost
+
+
+def corrupt_rows(folder: Path) -> int:
+    """Count the rows of a record that could not be read back; their segments are kept under `corrupt`."""
+    return sum(int(path.suffixes[-2].removeprefix(".")) for path in (folder / "corrupt").glob("*.corrupt"))

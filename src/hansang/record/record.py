@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, Self
 from hansang.errors import RecordError
 from hansang.record.files import size_of
 from hansang.record.frame import encode
-from hansang.record.losses import keep_losses
+from hansang.record.losses import corrupt_rows, keep_losses
 from hansang.record.segment import (
     FULL,
     PREDICTIONS,
@@ -61,14 +61,15 @@ class Limits:
 class Stats:
     """What the record says to metrics and readiness.
 
-    `rows`, `bytes` and `lost` (rows by reason) are of this process since its start; rows that cannot be read back are
-    counted for the whole folder. `spool_bytes` and `spool_segments` wait to become Parquet, `oldest` is the time of
+    `rows`, `bytes` and `lost` (rows by reason) are of this process since its start. `corrupt` rows of the whole folder
+    cannot be read back. `spool_bytes` and `spool_segments` wait to become Parquet, `oldest` is the time of
     the first of them in seconds since the epoch. `failing` is the last write's error, empty when it went well.
     """
 
     rows: int
     bytes: int
     lost: Mapping[str, int]
+    corrupt: int
     spool_bytes: int
     spool_segments: int
     oldest: float | None
@@ -168,16 +169,19 @@ class Recorder:
     def stats(self) -> Stats:
         """Look at the counters and at the spool; costs a directory listing."""
         segments: list[Path] = []
-        lost = self.lost
+        corrupt = 0
         try:
             segments = list_segments(self.folder, ".open", ".closed", kind=self.kind)
-            lost = lost + lost_in(self.folder)
+            corrupt = corrupt_rows(self.folder)
+            if any(path.suffix == ".closed" for path in segments) and not listens(self.folder):
+                self._wake()  # the compactor that was told of them has ended
         except OSError as error:
             self.failing = describe(error)
         size = self.spooled = sum(size_of(path) for path in segments)
         keep_losses(self.folder, self.kind, self.lost)
         oldest = segment_time(segments[0]) if segments else None
-        return Stats(self.rows_written, self.bytes_written, dict(lost), size, len(segments), oldest, self.failing)
+        lost = dict(self.lost)
+        return Stats(self.rows_written, self.bytes_written, lost, corrupt, size, len(segments), oldest, self.failing)
 
     def _is_full(self) -> bool:
         """Look whether the compactor has made room; only asked when it seems full, and then once a moment."""
@@ -262,14 +266,29 @@ def describe(error: OSError) -> str:
     return f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
 
 
-def nudge(folder: Path) -> bool:
-    """Wake the compactor of a record; False when nobody listens."""
+def listener(folder: Path) -> int | None:
+    """Open the way to the compactor of a record; None when nobody listens."""
     try:
-        descriptor = os.open(folder / WAKE, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(folder / WAKE, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in {errno.ENXIO, errno.ENOENT}:
-            return False
+            return None
         raise
+
+
+def listens(folder: Path) -> bool:
+    """Say whether a record has a compactor that listens, without waking it."""
+    descriptor = listener(folder)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None
+
+
+def nudge(folder: Path) -> bool:
+    """Wake the compactor of a record; False when nobody listens."""
+    descriptor = listener(folder)
+    if descriptor is None:
+        return False
     try:
         os.write(descriptor, b"\n")
     except BlockingIOError:
@@ -304,11 +323,3 @@ def wait(process: subprocess.Popen[bytes], seconds: float) -> None:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.returncode = 0  # nobody will wait for it any more; it ends by itself
-
-
-def lost_in(folder: Path) -> Counter[str]:
-    """Count the rows of this record that could not be read back; the segments are kept under `corrupt`."""
-    rows = 0
-    for path in (folder / "corrupt").glob("*.corrupt"):
-        rows += int(path.suffixes[-2].removeprefix("."))
-    return Counter({"corrupt frame": rows} if rows else {})

@@ -67,7 +67,7 @@ class Readiness:
                 checks[f"endpoint {path}"] = await predict_example(turn)
         if self.serving.recorder is not None:
             stats = self.serving.recorder.stats()
-            lost = sum(stats.lost.values())
+            lost = sum(stats.lost.values()) + stats.corrupt
             checks["record"] = stats.failing or (f"ok, {lost} rows lost" if lost else "ok")
             checks |= await asyncio.to_thread(sink_checks, self.serving.settings.records)
         stops = self.serving.settings.record_on_full == "stop"

@@ -16,7 +16,7 @@ from hansang.graph import walk
 from hansang.nodes.remote import Remote
 from hansang.pictures.data import graph_data
 from hansang.pictures.svg import service_svg
-from hansang.record.sinks.collect import SinkCollector
+from hansang.record.sinks.collect import CorruptCollector, SinkCollector
 from hansang.server.health import Readiness
 from hansang.server.serving import Serving, serving_of
 from hansang.service import Endpoint, Service
@@ -108,6 +108,7 @@ def metrics_text(serving: Serving) -> bytes:
     registry = CollectorRegistry()
     registry.register(serving.metrics)
     if serving.recorder is not None:
+        registry.register(CorruptCollector(serving.settings.records))
         registry.register(SinkCollector(serving.settings.records))
     if serving.metrics.folder is None:
         return generate_latest(registry) + generate_latest(USERS)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -121,6 +122,46 @@ def test_a_zero_byte_does_not_keep_the_other_rows_out_of_postgresql(tmp_path: Pa
         position = deliver(place.url)
         assert (position.delivered, position.quarantined) == (ROWS - 1, 1)
         assert sorted(id for kind, id in place.seen() if kind == "predictions") == [id for id in ids if id != ids[9]]
+
+
+def test_rows_in_quarantine_are_delivered_when_the_table_is_repaired(tmp_path: Path, deliver: Deliver) -> None:
+    inputs = [b'{"x":%d}' % number for number in range(ROWS)]
+    write(tmp_path, inputs=inputs)
+    records = tmp_path / "records"
+    with postgres(tmp_path) as place:
+        place.up()
+        url, _, table = place.url.partition("?table=")
+        set_wanted(records, "s", (place.url,), None)
+        assert deliver(place.url).delivered == ROWS
+        with require("adbc_driver_postgresql.dbapi", "postgres").connect(url, autocommit=True) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DELETE FROM {table}")
+                cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK ((input::json->>'x')::int < 25)")
+            shutil.rmtree(records / "sinks" / "quarantine", ignore_errors=True)
+            (records / "sinks" / "position.db").unlink()
+            assert deliver(place.url).quarantined == 5
+            status, (first,) = redeliver(records)
+            assert (status, first["delivered"], first["refused"]) == (1, 0, 5)
+            assert first["reason"].startswith("it takes no row: ERROR:  new row for relation")
+            assert 'violates check constraint "small"' in first["reason"]
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT small")
+                cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT smaller CHECK ((input::json->>'x')::int < 28)")
+            status, (second,) = redeliver(records)
+            assert (status, second["delivered"], second["refused"]) == (1, 3, 2)
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT smaller")
+        status, (third,) = redeliver(records)
+        assert (status, third["delivered"], third["refused"]) == (0, 2, 0)
+        assert len(place.seen()) == ROWS
+    assert redeliver(records) == (0, [])
+    done = CliRunner().invoke(app, ["records", "redeliver", "--dir", str(records), "--sink", "nothing"])
+    assert str(done.exception) == f"no sink 'nothing'; the record has: {read(place.url).name}"
+
+
+def redeliver(folder: Path) -> tuple[int, list[dict[str, Any]]]:
+    done = CliRunner().invoke(app, ["records", "redeliver", "--dir", str(folder), "--json"])
+    return done.exit_code, [json.loads(line) for line in done.output.splitlines()]
 
 
 def test_a_table_of_ones_own_may_have_other_types(tmp_path: Path, deliver: Deliver) -> None:

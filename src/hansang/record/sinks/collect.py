@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hansang.extras import require
+from hansang.record.losses import corrupt_rows
 from hansang.record.sinks.position import Position, Positions, there
 
 
@@ -18,6 +19,24 @@ def read_positions(folder: Path) -> list[Position]:
         return []
     with Positions(folder) as positions:
         return positions.all()
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptCollector:
+    """Gives the rows of a record that cannot be read back to prometheus-client: once, for all processes."""
+
+    folder: Path
+
+    def collect(self) -> Iterator[Any]:
+        """Look at the folder."""
+        gauge = require("prometheus_client.core", "").GaugeMetricFamily
+        yield gauge(
+            "hansang_record_corrupt_rows", "Rows of the folder that cannot be read back.", corrupt_rows(self.folder)
+        )
+
+    def describe(self) -> Iterable[Any]:
+        """Say nothing in advance."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

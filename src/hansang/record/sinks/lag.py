@@ -10,10 +10,9 @@ from typing import Any
 
 from hansang.errors import RecordError
 from hansang.record.files import file_time, parquet_files, size_of
-from hansang.record.losses import read_losses
+from hansang.record.losses import corrupt_rows, read_losses
 from hansang.record.merge import count_rows
 from hansang.record.read import snapshot
-from hansang.record.record import lost_in
 from hansang.record.segment import KINDS, list_segments
 from hansang.record.sinks.position import Position, Positions, there
 
@@ -66,4 +65,4 @@ def lags(folder: Path, now: float | None = None) -> list[Lag]:
 
 def losses(folder: Path) -> Counter[str]:
     """Give the rows of a record that are lost, by reason."""
-    return read_losses(folder) + lost_in(folder)
+    return read_losses(folder) + Counter({"corrupt frame": corrupt_rows(folder)})

@@ -172,6 +172,11 @@ class Positions:
                 [rows - quarantined, quarantined, time.time(), sink],
             )
 
+    def redelivered(self, sink: str, rows: int) -> None:
+        """Note that a sink has taken rows that it had refused; how many it ever refused stays as it is."""
+        with self.transaction() as change:
+            change.execute("UPDATE sink SET delivered = delivered + ? WHERE name = ?", [rows, sink])
+
     def give_up(self, sink: str, path: Path, rows: int) -> None:
         """Note that a sink will not get the rest of a file, so many rows."""
         with self.transaction() as change:

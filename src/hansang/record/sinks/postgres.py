@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
+from hansang.errors import RecordError
 from hansang.extras import require
 from hansang.record.segment import FEEDBACK, PREDICTIONS
 from hansang.record.sinks.address import Address, wrong
@@ -73,7 +74,9 @@ class PostgresSink:
             self._connection.commit()  # which empties the staging table, too
         except (driver.DataError, driver.IntegrityError) as error:
             self._connection.rollback()
-            raise Refused(str(error)) from error
+            raise Refused(said(error)) from error
+        except driver.Error as error:
+            raise RecordError(said(error)) from error
 
     def _create(self, kind: str, table: str) -> None:
         """Make a table, its index by time, and the staging table of this connection."""
@@ -111,6 +114,12 @@ class PostgresSink:
             cursor.execute(statement, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
             return rows
+
+
+def said(error: BaseException) -> str:
+    """Give PostgreSQL's own words; the driver puts the whole statement before them."""
+    text = str(error)
+    return text[max(text.find("ERROR:"), 0) :].strip()
 
 
 def quoted(name: str) -> str:
