@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     jobs: Path = Field(
         default=Path(".hansang/jobs.sqlite"), description="File of the answers that come later, made when needed."
     )
+    record_key: SecretStr | None = Field(
+        default=None, description="Secret of the hashes in the record, 16 characters or more; see field policies."
+    )
+    policies: Annotated[dict[str, str], NoDecode] = Field(
+        default={}, description="Field policies, as `person.name=drop, user_id=hash`; a table in hansang.toml."
+    )
     record_keep_days: float | None = Field(
         default=None, gt=0, description="Delete records older than so many days; default: none are deleted."
     )
@@ -162,6 +168,11 @@ class Settings(BaseSettings):
             parse_levels(value)
         return value
 
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _read_policies(cls, value: object) -> object:
+        return read_pairs(value) if isinstance(value, str) else value
+
     @field_validator("record_sinks", mode="before")
     @classmethod
     def _split_urls(cls, value: object) -> object:
@@ -199,6 +210,15 @@ def load_settings(kind: type[SomeSettings], **given: Any) -> SomeSettings:
         raise SettingsError(f"wrong settings ({kind.__name__}):\n" + "\n".join(lines)) from error
     except ValueError as error:  # a value that is not the JSON its field needs; a file that is not TOML
         raise SettingsError(f"wrong settings ({kind.__name__}): {error}") from error
+
+
+def read_pairs(text: str) -> dict[str, str]:
+    """Read `name=value, name=value`."""
+    pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]
+    for name, sign, _ in pairs:
+        if not sign or not name.strip():
+            raise ValueError("write FIELD=POLICY, separated by commas")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def split_urls(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hansang.batch import Batch
 from hansang.codec import encode_any
 from hansang.dispatch import Dispatcher, spreads
+from hansang.errors import problem
 from hansang.graph import Chain, Node
 from hansang.logs.whose import around
 from hansang.metrics import Counter, Histogram, Metrics
@@ -32,9 +33,9 @@ class Site:
     """One endpoint of a running service, as its nodes see it.
 
     `record` keeps answers that were not sent. `switches` says which names an operator has switched off, `tracing` makes
-    the spans where OpenTelemetry is on. `encode` writes a prediction as the endpoint's answer would be, `jobs` gives
-    the store for what is answered later; both are the server's. Within `in_background` nothing may hold up the event
-    loop. A node that stands in a graph twice is bound once.
+    the spans where OpenTelemetry is on. `encode` writes a prediction and `problem` an error as far as they may be kept,
+    `jobs` gives the store for what is answered later; these are the server's. Within `in_background` nothing may hold
+    up the event loop. A node that stands in a graph twice is bound once.
     """
 
     service: str = ""
@@ -44,6 +45,7 @@ class Site:
     background: bool = False
     switches: Switches | None = None
     encode: Callable[[Any], bytes] = encode_any
+    problem: Callable[[BaseException, str], dict[str, Any]] = problem
     jobs: Callable[[], JobStore] | None = None
     under: str = ""
     tracing: Tracing | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import SecretStr
 
 from hansang.cli.main import app
 from hansang.settings import Settings
@@ -41,6 +42,7 @@ def kind(annotation: Any) -> str:
         Path: "path",
         tuple: "list",
         dict: "table",
+        SecretStr: "text",
     }
     return words[origin or annotation]
 

@@ -69,12 +69,11 @@ class Later:
                 raise outcome
             return JobRow(call.id, call.row, "done", expires, self.site.encode(outcome))
         except Exception as error:
-            return JobRow(call.id, call.row, "failed", expires, problem_of(error, call.request_id or call.id))
+            return JobRow(call.id, call.row, "failed", expires, self._problem(error, call.request_id or call.id))
 
-
-def problem_of(error: Exception, request_id: str) -> bytes:
-    """Write an error's problem document; one that cannot be written is a failure like any other."""
-    try:
-        return to_json(problem(error, request_id))
-    except ValueError:
-        return to_json(problem(ModelFailed(), request_id))
+    def _problem(self, error: Exception, request_id: str) -> bytes:
+        """Write an error's problem document; one that cannot be written is a failure like any other."""
+        try:
+            return to_json(self.site.problem(error, request_id))
+        except ValueError:
+            return to_json(problem(ModelFailed(), request_id))

@@ -60,6 +60,11 @@ class Split(Dispatcher):
         keyless = site.counter("hansang_split_keyless_rows_total", text, node=self.name)
         return rebuilt(self, site.bind, counters=counters, keyless=keyless)
 
+    @property
+    def source(self) -> Source | None:
+        """What the key is read from."""
+        return self._assigned.source
+
     def check(self, schema: Any) -> None:
         """Refuse a field that rows of this schema cannot have."""
         if self._assigned.source is not None:

@@ -17,6 +17,7 @@ from hansang.record import Recorder
 from hansang.record.feedback import Feedback
 from hansang.record.keep import retention_words
 from hansang.record.known import Known
+from hansang.record.truths import Truths
 from hansang.server.feedback_rows import Line
 
 log = logging.getLogger("hansang")
@@ -41,7 +42,10 @@ class Desk:
     Of all others the record is asked, in a thread, for all requests that came meanwhile at once.
     """
 
-    def __init__(self, recorder: Recorder, *, check: bool, counter: Callable[..., Counter]) -> None:
+    def __init__(
+        self, recorder: Recorder, *, check: bool, counter: Callable[..., Counter], truths: Truths | None = None
+    ) -> None:
+        self.truths = truths
         self.recorder = recorder
         self.check = check
         self.known = Known(recorder.folder)
@@ -70,6 +74,8 @@ class Desk:
         What was written by then survives the death of this process. When the record cannot be written, `done` is told
         `Unavailable`.
         """
+        if self.truths is not None:
+            lines = [line._replace(truth=self.truths(line.truth)) for line in lines]
         recent = self.known.is_recent
         old = [line.id for line in lines if not recent(line.id)] if self.check else []
         entry = Entry(lines, key, old, done)

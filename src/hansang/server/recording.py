@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from hansang.codec import Codec, encode_any
 from hansang.errors import RecordError, status_of
 from hansang.record import Recorder, Rows, Shared
 from hansang.server.ask import Ask
+from hansang.server.guard import Guard
+from hansang.server.quiet import told
 
 Trail = Sequence[Step]
 
@@ -31,10 +33,14 @@ class Line:
 class Recording:
     """Writes the answered rows of one endpoint; a row that did not fit the schema is kept without its input."""
 
-    def __init__(self, recorder: Recorder, service: str, endpoint: str, codec: Codec) -> None:
+    def __init__(
+        self, recorder: Recorder, service: str, endpoint: str, codec: Codec, guard: Guard | None = None
+    ) -> None:
         self.recorder = recorder
         self.service, self.endpoint = service, endpoint
         self.codec = codec
+        self.guard = guard
+        self.told: Callable[[BaseException], str] = str if guard is None else told
         self._shared: dict[tuple[Any, ...], Shared] = {}
 
     def write(self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]) -> None:
@@ -43,18 +49,24 @@ class Recording:
         Raises `RecordError` when nothing may be answered unrecorded.
         """
         if errors or len(bodies) != len(asks):
-            self.recorder.write(self._groups(self._lines(asks, bodies, errors, latencies), "live"))
+            self._put(self._groups(self._lines(asks, bodies, errors, latencies), "live"))
             return
         trails = [ask.calls[0].trail for ask in asks]
         first = trails[0]
         if trails[-1] == first and trails.count(first) == len(trails):
-            self.recorder.write([self._group(asks, bodies, latencies, first)])
+            self._put([self._group(asks, bodies, latencies, first)])
             return
         groups = []
         for places in alike(trails):
             part = [asks[n] for n in places]
             parts = [bodies[n] for n in places], [latencies[n] for n in places]
             groups.append(self._group(part, *parts, trails[places[0]]))
+        self._put(groups)
+
+    def _put(self, groups: list[Rows]) -> None:
+        if self.guard is not None:
+            for group in groups:
+                self.guard.protect(group)
         self.recorder.write(groups)
 
     def beside(self, rows: Batch, answers: Batch, seconds: float, role: str = "shadow") -> None:
@@ -69,7 +81,7 @@ class Recording:
                 output, error = self._outcome(outcome)
                 lines.append(Line(seconds, b"", call, output, error))
         try:
-            self.recorder.write(self._groups(lines, role))
+            self._put(self._groups(lines, role))
         except RecordError:
             self.recorder.lost["not answered"] += len(lines)
 
@@ -133,7 +145,7 @@ class Recording:
             statuses=[200 if error is None else status_of(error) for error in errors],
             request_ids=sparse([line.call.request_id for line in lines]),
             keys=sparse([line.call.key for line in lines]),
-            errors=sparse([None if error is None else str(error) for error in errors]),
+            errors=sparse([None if error is None else self.told(error) for error in errors]),
             tags=sparse([line.call.tags for line in lines]),
         )
 

@@ -25,10 +25,13 @@ from hansang.record import Limits, Recorder
 from hansang.record.feedback import feedback_recorder
 from hansang.record.keep import Keep, set_keep
 from hansang.record.sinks.wanted import set_wanted
+from hansang.record.truths import set_truths
 from hansang.server.desk import Desk
 from hansang.server.export import exporting
+from hansang.server.guard import Guards, guards_of
 from hansang.server.nodes import NodeTurn
 from hansang.server.posting import Posting, posting
+from hansang.server.quiet import quiet
 from hansang.server.recording import Recording
 from hansang.server.traced import TracedNodeTurn, TracedTurn
 from hansang.server.turn import Turn
@@ -54,6 +57,7 @@ class Serving:
         self.settings = settings or load_settings(Settings)
         self.metrics: Metrics = service.metrics
         self.recorder: Recorder | None = None
+        self.guards = Guards()
         self.tracing: Tracing | None = None
         self.access: AccessLog | None = None
         self.desk: Desk | None = None
@@ -76,6 +80,7 @@ class Serving:
         codecs = {endpoint.path: codec_of(endpoint) for endpoint in self.service.endpoints}
         async with (
             self._logging(),
+            self._guarded(),
             self._tracing(),
             self._recording(),
             self.service.running(lambda endpoint: self._site(endpoint, codecs[endpoint.path])),
@@ -104,11 +109,15 @@ class Serving:
     def _site(self, endpoint: Endpoint, codec: Codec) -> Site:
         """Give what the nodes of an endpoint may know of this process; each endpoint has a recording of its own."""
         record = None
+        guard = self.guards.endpoints.get(endpoint.path)
         if self.recorder is not None:
-            record = Recording(self.recorder, self.service.name, endpoint.name, codec).beside
-        return replace(
+            record = Recording(self.recorder, self.service.name, endpoint.name, codec, guard).beside
+        site = replace(
             self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs, tracing=self.tracing
         )
+        if guard is None:
+            return site
+        return replace(site, encode=lambda value: guard.written(codec.encode(value)), problem=guard.problem)
 
     def _jobs(self) -> JobStore:
         """Give the store of the service, the same one to all who ask; it is opened when it is entered."""
@@ -124,6 +133,12 @@ class Serving:
         with AccessLog() as self.access:
             yield
         self.access = None
+
+    async def _guarded(self) -> AsyncIterator[None]:
+        """Resolve the field policies before anything is written; the log keeps to them, too."""
+        self.guards = guards_of(self.service, self.settings)
+        with quiet(self.guards.quiet):
+            yield
 
     @asynccontextmanager
     async def _tracing(self) -> AsyncIterator[None]:
@@ -160,13 +175,19 @@ class Serving:
         except OSError as error:
             log.error("how long records are kept cannot be written: %s", error)
         try:
+            set_truths(settings.records, self.service.name, self.guards.outputs, self.guards.paths)
+        except OSError as error:
+            log.error("the policies of the record cannot be written: %s", error)
+        try:
             set_wanted(settings.records, self.service.name, settings.record_sinks, settings.record_spool_limit)
         except OSError as error:
             log.error("the sinks of the record cannot be written: %s", error)
         async with recorder, feedback:
             self.recorder = recorder
             if settings.feedback:
-                self.desk = Desk(feedback, check=settings.feedback_check, counter=self.metrics.counter)
+                self.desk = Desk(
+                    feedback, check=settings.feedback_check, counter=self.metrics.counter, truths=self.guards.truths
+                )
             try:
                 yield
             finally:

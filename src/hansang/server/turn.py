@@ -63,7 +63,8 @@ class Turn:
         self.tasks: set[asyncio.Task[Any] | None] = set()
         self.loop = asyncio.get_running_loop()
         recorder, service = serving.recorder, serving.service.name
-        self.recording = Recording(recorder, service, endpoint.name, codec) if recorder is not None else None
+        guard = serving.guards.endpoints.get(endpoint.path)
+        self.recording = Recording(recorder, service, endpoint.name, codec, guard) if recorder is not None else None
         metrics, labels = serving.metrics, {"endpoint": endpoint.name}
         self._seconds = metrics.histogram("hansang_request_seconds", "Time from body to answer.", **labels)
         self._rows: dict[int, Counter] = {}

@@ -72,7 +72,7 @@ class Counts:
         now = self.clock()
         if now - self._told.get(reason, float("-inf")) >= QUIET:
             self._told[reason] = now
-            log.warning("%s: %s", self.label, TEXTS[reason] % (error,))
+            log.warning(f"%s: {TEXTS[reason]}", self.label, error)  # the filters of the log must see the error
 
 
 TEXTS = {
