@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hansang.record.policy import secret_of
-from tests.served.running import SERVICES, Server, environment, served, start, until
+from tests.served.running import HANSANG, SERVICES, Server, environment, served, start, until
 from tests.served.wire import request
 
 KEY = "correct horse battery staple"
@@ -120,6 +121,21 @@ def test_no_column_of_the_parquet_files_holds_a_secret_and_joins_work(folder: Pa
     assert "1 fault in the row" in errors and any("ValueError in private.py:" in error for error in errors)
     truths = {row["truth"] for row in rows if "truth" in row}
     assert {json.dumps({"who": who, "score": 1.0}, separators=(",", ":"))} <= truths
+
+
+def test_feedback_from_a_file_keeps_to_the_policies_of_the_record_and_finds_hashed_keys(folder: Path) -> None:
+    line = {"key": f"{MARK}-user-0", "truth": {"who": MARK, "score": 2.5}, "time": "2100-01-01"}
+    (folder / "truth.jsonl").write_text(json.dumps(line))
+    command = [str(HANSANG), "feedback", "truth.jsonl", "--by", "key", "--json"]
+    run = partial(subprocess.run, cwd=folder, capture_output=True, text=True, timeout=60)
+    without = run(command, env=environment(), check=False)
+    assert without.returncode == 2 and "HANSANG_RECORD_KEY" in without.stderr
+    done = run(command, env=environment(record_key=KEY), check=True)
+    (folder / "truth.jsonl").unlink()
+    assert json.loads(done.stdout)["accepted"] == 1
+    shown = run([str(HANSANG), "records", "sql", "SELECT truth FROM feedback", "--json"], env=environment(), check=True)
+    assert hashed(MARK) in shown.stdout
+    assert [name for name, data in everything(folder).items() if MARK.encode() in data] == []
 
 
 def test_what_is_kept_of_a_slow_answer_is_what_the_policies_leave(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from hansang.cli.records import FOLDER, Folder
 from hansang.cli.score import progress
 from hansang.extras import require
+from hansang.settings import Settings, load_settings
 
 COLUMN = "Column with {} (default: {})."
 
@@ -42,6 +43,7 @@ def feedback(  # noqa: PLR0913, PLR0917  # each is an option of the command
         source,
         not unchecked,
         errors.tell,
+        require("hansang.record.policy", "").secret_from(load_settings(Settings).record_key),
     )
     with errors.files, progress("feedback") as report:
         loaded = loader.load([source.path for source in sources], report)

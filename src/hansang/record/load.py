@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,10 @@ from hansang.record.keep import retention_words
 from hansang.record.known import Known
 from hansang.record.match import Match, by_key, by_request
 from hansang.record.moments import read_moment, read_span
+from hansang.record.policy import Secret
 from hansang.record.prediction_id import ID
 from hansang.record.record import Limits, Recorder, nudge
+from hansang.record.truths import Truths, read_truths
 
 By = Literal["id", "request_id", "key"]
 CHUNK = 10_000
@@ -35,6 +38,7 @@ BLOCK = 4 * 1024 * 1024
 __all__ = ["Columns", "Loaded", "Loader", "read_span"]
 READ = (".parquet", ".pq", ".csv", ".jsonl", ".ndjson")
 Row = dict[str, Any]
+Write = Callable[[list[tuple[Any, ...]]], None]
 Line = tuple[int, str, tuple[Any, ...]]  # a row's number, its name, and its columns as they are written
 
 
@@ -85,6 +89,9 @@ class Loader:
     that request; `"key"` to the newest live prediction with that key that is not after the truth and at most `within`
     seconds before it. With `check`, rows on predictions that are not in the record are errors.
 
+    Truths are kept as the policies of the record's services say; `secret` is what hashes are keyed by, and finds keys
+    that are kept as hashes.
+
     `tell` is given every row that is not taken: its file, its number from 0, its name, and why.
     """
 
@@ -95,12 +102,14 @@ class Loader:
     source: str | None = None
     check: bool = True
     tell: Callable[[Path, int, str, str], None] = lambda file, number, name, text: None
+    secret: Secret | None = None
     result: Loaded = field(default_factory=Loaded)
 
     def load(self, files: Sequence[Path], report: Callable[[int, float], None] | None = None) -> Loaded:
         """Read files; `report` is given the rows so far and the share of the bytes that is done."""
         if not self.folder.is_dir():
             raise RecordError(f"no record in {str(self.folder)!r}; a running service makes it with its first answer")
+        truths = read_truths(self.folder, self.secret)
         recorder = feedback_recorder(self.folder, on_full="stop", durability="sync", limits=Limits(seconds=math.inf))
         match = self._match()
         known = Known(self.folder)
@@ -110,7 +119,7 @@ class Loader:
             for number, path in enumerate(files):
                 start = 0
                 for share, chunk in read_file(path):
-                    self._take(path, start, chunk, recorder, match, known)
+                    self._take(path, start, chunk, partial(write, recorder, truths), match, known)
                     start += len(chunk)
                     rows += len(chunk)
                     if report is not None:
@@ -125,9 +134,7 @@ class Loader:
             return None
         return by_request(self.folder) if self.by == "request_id" else by_key(self.folder, self.within)
 
-    def _take(
-        self, path: Path, start: int, chunk: list[Row], recorder: Recorder, match: Match | None, known: Known
-    ) -> None:
+    def _take(self, path: Path, start: int, chunk: list[Row], write: Write, match: Match | None, known: Known) -> None:
         """Take the rows of a chunk that can be taken."""
         places = self.columns.find([name for name in chunk[0] if name != UNREAD], self.by)
         lines: list[Line] = []
@@ -150,9 +157,7 @@ class Loader:
                     )
             lines = [entry for entry in lines if entry[2][0] not in missing]
         if lines:
-            ids, numbers, truths, times, scores, sources = map(list, zip(*(line for _, _, line in lines), strict=True))
-            keys: list[str | None] = [None] * len(lines)
-            recorder.write([Feedback(time.time(), ids, numbers, truths, times, scores, sources, keys)])
+            write([line for _, _, line in lines])
             self.result.accepted += len(lines)
 
     def _read(self, row: Row, places: dict[str, str]) -> tuple[Any, ...] | None:
@@ -186,6 +191,12 @@ class Loader:
     def _matched(self, path: Path, lines: list[Line], match: Match, *, numbered: bool) -> list[Line]:
         """Put the ids of predictions in the place of names."""
         found = match([(line[0], line[1] if numbered else None, line[3]) for _, _, line in lines])
+        if self.secret is not None:  # a key that has a policy is kept as its hash
+            rest = [place for place in range(len(lines)) if place not in found]
+            hashed = [
+                (self.secret.hash(lines[n][2][0]), lines[n][2][1] if numbered else None, lines[n][2][3]) for n in rest
+            ]
+            found |= {rest[place]: pairs for place, pairs in match(hashed).items()}
         matched = []
         for place, (number, name, line) in enumerate(lines):
             if place not in found:
@@ -197,6 +208,15 @@ class Loader:
         self.result.failed += 1
         self.result.errors[text] += 1
         self.tell(path, number, name, text)
+
+
+def write(recorder: Recorder, truths: Truths | None, lines: list[tuple[Any, ...]]) -> None:
+    """Write rows of feedback, their truths as the policies leave them."""
+    ids, numbers, values, times, scores, sources = map(list, zip(*lines, strict=True))
+    if truths is not None:
+        values = [truths(value) for value in values]
+    keys: list[str | None] = [None] * len(lines)
+    recorder.write([Feedback(time.time(), ids, numbers, values, times, scores, sources, keys)])
 
 
 def encoded(truth: Any) -> bytes:

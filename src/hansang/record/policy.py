@@ -12,11 +12,11 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Any
 
-from pydantic import GetJsonSchemaHandler
+from pydantic import GetJsonSchemaHandler, SecretStr
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, to_json
 
-from hansang.errors import SchemaError
+from hansang.errors import SchemaError, SettingsError
 
 KEYWORD = "x-hansang-policy"
 PREFIX = "hash:"
@@ -129,6 +129,14 @@ def secret_of(text: str) -> Secret:
     if len(text) < SHORTEST_SECRET:
         raise ValueError(f"the secret has {len(text)} characters; give {SHORTEST_SECRET} or more that nobody can guess")
     return Secret(blake2b(text.encode(), person=b"hansang key 1").digest())
+
+
+def secret_from(setting: SecretStr | None) -> Secret | None:
+    """Read the setting `HANSANG_RECORD_KEY`; raises `SettingsError`."""
+    try:
+        return None if setting is None else secret_of(setting.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"HANSANG_RECORD_KEY: {error}") from None
 
 
 def text_of(value: Any) -> str:

@@ -11,7 +11,7 @@ from hansang.graph import walk
 from hansang.nodes.split import Split
 from hansang.record import Rows
 from hansang.record.plan import Keeper, Plan, Schema, is_declared, path_schema, plan_of, schemas_of
-from hansang.record.policy import GONE, KEEP, Drop, Hash, Kind, Policy, Secret, read_policy, secret_of, strictest
+from hansang.record.policy import GONE, KEEP, Drop, Hash, Kind, Policy, Secret, read_policy, secret_from, strictest
 from hansang.record.truths import NO_SECRET, Truths, truths_of
 from hansang.server.quiet import told
 from hansang.service import Endpoint, Service
@@ -90,7 +90,7 @@ def guards_of(service: Service, settings: Settings) -> Guards:
 
     Raises `SettingsError` when a policy of the settings names no field, or when one hashes and there is no secret.
     """
-    secret = read_secret(settings)
+    secret = secret_from(settings.record_key)
     given = [read_given(path, policy) for path, policy in settings.policies.items()]
     if service.whole is not service:  # a node alone writes nothing but its log
         return Guards(quiet=bool(given) or any(plan_of([*i, *o]) for i, o in map(declared, service.whole.endpoints)))
@@ -101,16 +101,6 @@ def guards_of(service: Service, settings: Settings) -> Guards:
     paths = {each.path: each.policy for each in given if each.of("output", "truth")}
     found = {path: guard for path, guard in guards.items() if guard is not None}
     return Guards(found, truths_of(outputs, paths, secret), bool(found), outputs, paths)
-
-
-def read_secret(settings: Settings) -> Secret | None:
-    """Read the secret of the hashes."""
-    if settings.record_key is None:
-        return None
-    try:
-        return secret_of(settings.record_key.get_secret_value())
-    except ValueError as error:
-        raise SettingsError(f"HANSANG_RECORD_KEY: {error}") from None
 
 
 def read_given(path: str, policy: str) -> Given:
