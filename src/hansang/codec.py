@@ -121,9 +121,10 @@ class Codec:
         whole = not any(isinstance(row, Problem) for row in rows)
         return any(body.count(name) > (len(rows) if whole and name in self._always else 1) for name in self._names)
 
-    def input_json(self, row: Any) -> bytes:
-        """Write a row as it was read, defaults included; uploads by their hash."""
-        return self._input_json(row, warnings=False)  # a function of the request may make rows of any type
+    def input_json(self, row: Any, context: Any = None) -> bytes:
+        """Write a row as it was read, defaults included; uploads by their hash, see `types.written`."""
+        # without warnings, for a function of the request may make rows of any type
+        return self._input_json(row, warnings=False, context=context)
 
     # --- out ---
 

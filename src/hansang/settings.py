@@ -125,6 +125,20 @@ class Settings(BaseSettings):
         ge=1024,
         description="Most bytes that wait in a spool, or that retention holds for sinks; more is lost and counted.",
     )
+    payloads: str = Field(
+        default="off",
+        description="Where images, files and large bodies go: off, local (beside the record), or a URL of a store.",
+    )
+    payloads_keep_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Delete payloads so many days after the last row that refers to them; default: as the record.",
+    )
+    payloads_keep_bytes: int | None = Field(
+        default=None,
+        ge=1024,
+        description="Delete the oldest payloads, none of the last hour, while more bytes are kept.",
+    )
     records_route: bool = Field(default=True, description="Answer GET /records/{id}, which is for operators.")
     feedback: bool = Field(default=True, description="Take feedback at POST /feedback.")
     feedback_check: bool = Field(

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -51,7 +51,8 @@ class _Upload:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            read_upload, serialization=core_schema.plain_serializer_function_ser_schema(reference, when_used="json")
+            read_upload,
+            serialization=core_schema.plain_serializer_function_ser_schema(written, info_arg=True, when_used="json"),
         )
 
     def __get_pydantic_json_schema__(
@@ -72,7 +73,7 @@ def picture_schema(limits: ImageLimits) -> core_schema.CoreSchema:
         return decode_image(value, limits)
 
     return core_schema.no_info_plain_validator_function(
-        read, serialization=core_schema.plain_serializer_function_ser_schema(reference, when_used="json")
+        read, serialization=core_schema.plain_serializer_function_ser_schema(written, info_arg=True, when_used="json")
     )
 
 
@@ -126,6 +127,7 @@ def decode_image(value: Any, limits: ImageLimits) -> Any:
         raise too_many_pixels("too many", limits) from error
     except Exception as error:  # Pillow's decoders raise anything from OSError to SyntaxError on broken files
         raise PydanticCustomError("image_broken", "the picture cannot be decoded") from error
+    result.info["hansang_upload"] = Upload(data)
     result.info["hansang"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "media_type": media}
     return result
 
@@ -148,6 +150,27 @@ def too_many_pixels(pixels: str, limits: ImageLimits) -> PydanticCustomError:
         "the picture has {pixels} pixels; the limit is {limit} in all",
         {"pixels": pixels, "limit": limits.pixels},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The file that a picture was decoded from; as an object it goes neither into another process nor into a cache."""
+
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Upload({len(self.data)} bytes)"
+
+
+def written(value: Any, info: SerializationInfo) -> dict[str, Any]:
+    """Describe an upload for the record; its bytes go into the `payloads` of the context, if there are any."""
+    described = reference(value)
+    payloads = (info.context or {}).get("payloads")
+    if payloads is not None and "sha256" in described:
+        upload = value if isinstance(value, bytes) else getattr(value, "info", {}).get("hansang_upload")
+        if upload is not None:
+            payloads[described["sha256"]] = upload if isinstance(upload, bytes) else upload.data
+    return described
 
 
 def reference(value: Any) -> dict[str, Any]:

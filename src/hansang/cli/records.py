@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from rich.json import JSON
 from rich.markup import escape
 from rich.table import Table
 
+from hansang.cli.payloads import take_out
 from hansang.errors import HansangError, UsageError
 from hansang.extras import require
 from hansang.record.keep import retention_words
@@ -63,6 +65,10 @@ def tail(
 def show(
     id: Annotated[str, typer.Argument(help="Prediction id (x-prediction-id) or request id (x-request-id).")],
     folder: Folder = FOLDER,
+    payloads: Annotated[
+        Path | None, typer.Option("--payload", help="Write its payloads into this folder.", show_default=False)
+    ] = None,
+    opened: Annotated[bool, typer.Option("--open", help="Open its payloads.", show_default=False)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show everything that is known of one request."""
@@ -80,6 +86,9 @@ def show(
             else:
                 show_row(row)
                 show_feedback(mine if row["role"] == "live" else [])
+        if payloads is not None or opened:
+            for text in take_out(folder, found, payloads, opened=opened):
+                print(text, file=sys.stderr if as_json else sys.stdout)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Any
 
 from hansang.extras import require
 from hansang.record.keep import delete, overdue, read_keep
+from hansang.record.payloads import sweep
 from hansang.record.segment import KINDS
 
 PATIENCE = 5.0  # seconds to wait for a moment without readers
@@ -53,7 +54,9 @@ class Upkeep:
         yield
         expiry = self.expire(now)
         yield
-        following = min(expiry, (yield from self.merge(now)))
+        payloads = sweep(self.folder, now)
+        yield
+        following = min(expiry, payloads, (yield from self.merge(now)))
         self.due = max(following, now + OFTEN)
 
     def sweep_up(self) -> None:

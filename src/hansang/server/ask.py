@@ -57,10 +57,11 @@ class Ask:
     """One request's rows on their way through the service; a subclass knows how to send the answer.
 
     `raw` is the body of a single row that may be recorded as it came. `id` is the prediction's, given when the rows
-    enter the graph. `outcomes` holds the rows of an array that are settled while others are not.
+    enter the graph. `outcomes` holds the rows of an array that are settled while others are not. `inputs` are the rows
+    as JSON, where somebody wrote them already; `held` says that the answer waits for payloads.
     """
 
-    __slots__ = ("answered", "calls", "id", "many", "outcomes", "raw", "rows", "started", "timer")
+    __slots__ = ("answered", "calls", "held", "id", "inputs", "many", "outcomes", "raw", "rows", "started", "timer")
 
     def __init__(self, rows: list[Any], calls: list[Call], many: bool, raw: bytes | None, started: float) -> None:
         self.rows = rows
@@ -69,6 +70,8 @@ class Ask:
         self.raw = raw
         self.started = started
         self.id = ""
+        self.held = False
+        self.inputs: list[bytes] | None = None
         self.outcomes: dict[int, Any] = {}
         self.answered = False
         self.timer: asyncio.TimerHandle | None = None

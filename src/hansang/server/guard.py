@@ -31,11 +31,11 @@ class Guard:
     key: Policy = KEEP
     tags: Mapping[str, Policy] = field(default_factory=dict)
 
-    def protect(self, group: Rows) -> None:
-        """Change a group of rows into what may be written of it."""
-        if self.input is not None:
+    def protect(self, group: Rows, *, bodies: bool = True) -> None:
+        """Change a group of rows into what may be written of it; its `bodies` may have been seen to already."""
+        if bodies and self.input is not None:
             group.inputs = self.input.all(group.inputs)
-        if self.output is not None:
+        if bodies and self.output is not None:
             group.outputs = self.output.all(group.outputs)
         if group.keys is not None and self.key.kind:
             kept = [self.key.of(key, self.secret) for key in group.keys]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hansang.batch import Batch
@@ -14,6 +15,7 @@ from hansang.errors import RecordError, status_of
 from hansang.record import Recorder, Rows, Shared
 from hansang.server.ask import Ask
 from hansang.server.guard import Guard
+from hansang.server.keeping import Keeping, Kept
 from hansang.server.quiet import told
 
 Trail = Sequence[Step]
@@ -34,39 +36,53 @@ class Recording:
     """Writes the answered rows of one endpoint; a row that did not fit the schema is kept without its input."""
 
     def __init__(
-        self, recorder: Recorder, service: str, endpoint: str, codec: Codec, guard: Guard | None = None
+        self,
+        recorder: Recorder,
+        service: str,
+        endpoint: str,
+        codec: Codec,
+        guard: Guard | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self.recorder = recorder
         self.service, self.endpoint = service, endpoint
         self.codec = codec
-        self.guard = guard
+        self.guard, self.keeping = guard, keeping
+        self._keep: Callable[[list[Rows]], None] = recorder.write if guard is None else self._put
         self.told: Callable[[BaseException], str] = str if guard is None else told
         self._shared: dict[tuple[Any, ...], Shared] = {}
 
-    def write(self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]) -> None:
-        """Record every row of these asks in one write; `errors` are by position.
+    def write(
+        self,
+        asks: list[Ask],
+        bodies: list[bytes],
+        errors: dict[int, Exception],
+        latencies: list[float],
+        kept: Kept | None = None,
+    ) -> None:
+        """Record every row of these asks in one write; `errors` are by position, `kept` is what there is already.
 
         Raises `RecordError` when nothing may be answered unrecorded.
         """
-        if errors or len(bodies) != len(asks):
-            self._put(self._groups(self._lines(asks, bodies, errors, latencies), "live"))
+        if errors or len(bodies) != len(asks) or kept is not None:
+            self._put(self._groups(self._lines(asks, bodies, errors, latencies, kept), "live"), bodies=kept is None)
             return
         trails = [ask.calls[0].trail for ask in asks]
         first = trails[0]
         if trails[-1] == first and trails.count(first) == len(trails):
-            self._put([self._group(asks, bodies, latencies, first)])
+            self._keep([self._group(asks, bodies, latencies, first)])
             return
         groups = []
         for places in alike(trails):
             part = [asks[n] for n in places]
             parts = [bodies[n] for n in places], [latencies[n] for n in places]
             groups.append(self._group(part, *parts, trails[places[0]]))
-        self._put(groups)
+        self._keep(groups)
 
-    def _put(self, groups: list[Rows]) -> None:
+    def _put(self, groups: list[Rows], *, bodies: bool = True) -> None:
         if self.guard is not None:
             for group in groups:
-                self.guard.protect(group)
+                self.guard.protect(group, bodies=bodies)
         self.recorder.write(groups)
 
     def beside(self, rows: Batch, answers: Batch, seconds: float, role: str = "shadow") -> None:
@@ -80,8 +96,17 @@ class Recording:
             if call.id:
                 output, error = self._outcome(outcome)
                 lines.append(Line(seconds, b"", call, output, error))
+        outputs = [line.output for line in lines]
+        keeper = self.guard.output if self.guard is not None else None
+        if self.keeping is None or not self.keeping.later(outputs, keeper, partial(self._put_beside, lines, role)):
+            self._put_beside(lines, role)
+
+    def _put_beside(self, lines: list[Line], role: str, kept: list[bytes] | None = None) -> None:
+        """Write the lines; `kept` are their outputs as they are kept, where that is known."""
+        for line, output in zip(lines, kept or (), strict=False):
+            line.output = output
         try:
-            self._put(self._groups(lines, role))
+            self._put(self._groups(lines, role), bodies=kept is None)
         except RecordError:
             self.recorder.lost["not answered"] += len(lines)
 
@@ -99,7 +124,11 @@ class Recording:
 
     def _group(self, asks: list[Ask], bodies: list[bytes], latencies: list[float], trail: Trail) -> Rows:
         """Make the usual group: one row a request, all answered by the same batch."""
-        input_json = self.codec.input_json
+        if self.keeping is None:
+            input_json = self.codec.input_json
+            inputs = [ask.raw if ask.raw is not None else input_json(ask.rows[0]) for ask in asks]
+        else:
+            inputs = [self._input(ask, 0) for ask in asks]
         calls = [ask.calls[0] for ask in asks]
         return Rows(
             self._share(trail, "live"),
@@ -107,7 +136,7 @@ class Recording:
             [ask.id for ask in asks],
             time.time(),
             latencies,
-            [ask.raw if ask.raw is not None else input_json(ask.rows[0]) for ask in asks],
+            inputs,
             bodies,
             request_ids=sparse([call.request_id for call in calls]),
             keys=sparse([call.key for call in calls]),
@@ -115,14 +144,22 @@ class Recording:
         )
 
     def _lines(
-        self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception], latencies: list[float]
+        self,
+        asks: list[Ask],
+        bodies: list[bytes],
+        errors: dict[int, Exception],
+        latencies: list[float],
+        kept: Kept | None = None,
     ) -> list[Line]:
         """Make a line of every row, whatever happened to it."""
+        if kept is not None:
+            bodies = kept.outputs
         lines: list[Line] = []
         for ask, latency in zip(asks, latencies, strict=True):
-            for row, call in zip(ask.rows, ask.calls, strict=True):
+            for place, call in enumerate(ask.calls):
                 position = len(lines)
-                lines.append(Line(latency, self._input(ask, row), call, bodies[position], errors.get(position)))
+                written = self._input(ask, place) if kept is None else kept.inputs[position]
+                lines.append(Line(latency, written, call, bodies[position], errors.get(position)))
         return lines
 
     def _groups(self, lines: list[Line], role: str) -> list[Rows]:
@@ -149,7 +186,10 @@ class Recording:
             tags=sparse([line.call.tags for line in lines]),
         )
 
-    def _input(self, ask: Ask, row: Any) -> bytes:
+    def _input(self, ask: Ask, place: int) -> bytes:
+        if ask.inputs is not None:
+            return ask.inputs[place]
+        row = ask.rows[place]
         if isinstance(row, Exception):
             return b""  # it did not fit the schema, so no field policy could be applied to it
         return ask.raw if ask.raw is not None else self.codec.input_json(row)

@@ -14,6 +14,7 @@ from hansang.errors import NotFound
 from hansang.extras import require
 from hansang.record.keep import retention_words
 from hansang.record.known import Known
+from hansang.server.payloads import listed, payload
 from hansang.server.posting import path_id
 from hansang.server.serving import serving_of
 
@@ -29,7 +30,7 @@ def add_records(app: FastAPI) -> None:
     lock = asyncio.Lock()
     known: dict[str, Known] = {}
 
-    async def record(request: Request, id: str) -> Response:
+    async def found(request: Request, id: str) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
         serving = serving_of(request.app)
         settings = serving.settings
         if serving.recorder is None or not settings.records_route:
@@ -42,10 +43,20 @@ def add_records(app: FastAPI) -> None:
             rows, feedback = await asyncio.to_thread(find, settings.records, id, known)
         if not rows:
             raise NotFound(f"no prediction {id} in the record; {retention_words(settings.records)}")
-        return Response(to_json(document(id, rows, feedback), inf_nan_mode="null"), media_type="application/json")
+        return id, rows, feedback
+
+    async def record(request: Request, id: str) -> Response:
+        shown = document(*await found(request, id))
+        return Response(to_json(shown, inf_nan_mode="null"), media_type="application/json")
+
+    async def record_payload(request: Request, id: str, sha256: str) -> Response:
+        id, rows, _ = await found(request, id)
+        return await asyncio.to_thread(payload, serving_of(request.app).settings.records, id, sha256, rows)
 
     options: dict[str, Any] = {"response_class": Response, "responses": ANSWERS, "tags": ["operations"]}
     app.add_api_route("/records/{id}", record, summary="What is kept of a prediction, for operators", **options)
+    path = "/records/{id}/payloads/{sha256}"
+    app.add_api_route(path, record_payload, summary="A payload of a prediction, for operators", **options)
 
 
 def find(folder: Path, id: str, known: dict[str, Known]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -63,6 +74,7 @@ def document(id: str, rows: list[dict[str, Any]], feedback: list[dict[str, Any]]
         "rows": [shown(row) for row in rows if row["role"] == "live"],
         "beside": [shown(row) for row in rows if row["role"] != "live"],
         "feedback": [shown(row) for row in feedback],
+        "payloads": listed(id, rows),
     }
 
 

@@ -6,15 +6,15 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from hansang.alone import NodeEndpoint
 from hansang.codec import Codec
-from hansang.errors import Overloaded, Problem, TooLarge, Unavailable
+from hansang.errors import Overloaded, Problem, TooLarge, Unavailable, UsageError
 from hansang.graph import walk
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobStore
@@ -24,11 +24,14 @@ from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
 from hansang.record.feedback import feedback_recorder
 from hansang.record.keep import Keep, set_keep
+from hansang.record.payloads import Payloads, Place, set_place
+from hansang.record.sinks.address import check
 from hansang.record.sinks.wanted import set_wanted
 from hansang.record.truths import set_truths
 from hansang.server.desk import Desk
 from hansang.server.export import exporting
 from hansang.server.guard import Guards, guards_of
+from hansang.server.keeping import Keeping
 from hansang.server.nodes import NodeTurn
 from hansang.server.posting import Posting, posting
 from hansang.server.quiet import quiet
@@ -58,6 +61,7 @@ class Serving:
         self.metrics: Metrics = service.metrics
         self.recorder: Recorder | None = None
         self.guards = Guards()
+        self.keeping: Keeping | None = None
         self.tracing: Tracing | None = None
         self.access: AccessLog | None = None
         self.desk: Desk | None = None
@@ -111,7 +115,7 @@ class Serving:
         record = None
         guard = self.guards.endpoints.get(endpoint.path)
         if self.recorder is not None:
-            record = Recording(self.recorder, self.service.name, endpoint.name, codec, guard).beside
+            record = Recording(self.recorder, self.service.name, endpoint.name, codec, guard, self.keeping).beside
         site = replace(
             self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs, tracing=self.tracing
         )
@@ -134,6 +138,7 @@ class Serving:
             yield
         self.access = None
 
+    @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[None]:
         """Resolve the field policies before anything is written; the log keeps to them, too."""
         self.guards = guards_of(self.service, self.settings)
@@ -170,20 +175,12 @@ class Serving:
             durability=settings.record_durability,
             limits=recorder.limits,
         )
-        try:
-            set_keep(settings.records, Keep(settings.record_keep_days, settings.record_keep_bytes))
-        except OSError as error:
-            log.error("how long records are kept cannot be written: %s", error)
-        try:
-            set_truths(settings.records, self.service.name, self.guards.outputs, self.guards.paths)
-        except OSError as error:
-            log.error("the policies of the record cannot be written: %s", error)
-        try:
-            set_wanted(settings.records, self.service.name, settings.record_sinks, settings.record_spool_limit)
-        except OSError as error:
-            log.error("the sinks of the record cannot be written: %s", error)
-        async with recorder, feedback:
+        place = place_of(settings)
+        self._tell_folder(place)
+        async with recorder, feedback, AsyncExitStack() as stack:
             self.recorder = recorder
+            if place is not None:
+                self.keeping = await stack.enter_async_context(self._keeping())
             if settings.feedback:
                 self.desk = Desk(
                     feedback, check=settings.feedback_check, counter=self.metrics.counter, truths=self.guards.truths
@@ -191,7 +188,36 @@ class Serving:
             try:
                 yield
             finally:
-                self.recorder = self.desk = None
+                self.recorder = self.desk = self.keeping = None
+
+    def _tell_folder(self, place: Place | None) -> None:
+        """Write into the record's folder what other processes that work on it must know."""
+        settings, folder, name = self.settings, self.settings.records, self.service.name
+        told: dict[str, Callable[[], None]] = {
+            "how long records are kept": lambda: set_keep(
+                folder, Keep(settings.record_keep_days, settings.record_keep_bytes)
+            ),
+            "where payloads go": lambda: set_place(folder, place),
+            "the policies of the record": lambda: set_truths(folder, name, self.guards.outputs, self.guards.paths),
+            "the sinks of the record": lambda: set_wanted(
+                folder, name, settings.record_sinks, settings.record_spool_limit
+            ),
+        }
+        for what, tell in told.items():
+            try:
+                tell()
+            except OSError as error:
+                log.error("%s cannot be written: %s", what, error)
+
+    def _keeping(self) -> Keeping:
+        settings = self.settings
+        text = "Payloads, by what became of them."
+        return Keeping(
+            Payloads(settings.records, settings.record_durability == "sync", settings.record_spool_limit),
+            settings.record_body_limit,
+            settings.record_on_full == "stop",
+            lambda result: self.metrics.counter("hansang_payloads_total", text, result=result),
+        )
 
     def taker(self, url: bytes) -> Turn | Posting | None:
         """Give what answers a POST to this address in the connection itself; None leaves it to the application."""
@@ -247,6 +273,21 @@ class Serving:
 def codec_of(endpoint: Endpoint) -> Codec:
     """Make what reads the rows and writes the predictions of an endpoint."""
     return Codec(endpoint.row if not endpoint.declared else dict[str, Any], endpoint.prediction)
+
+
+def place_of(settings: Settings) -> Place | None:
+    """Give where payloads go; None when they are off. Raises `UsageError` for a URL that is none."""
+    if settings.payloads == "off":
+        return None
+    days = settings.payloads_keep_days or settings.record_keep_days
+    if settings.payloads == "local":
+        return Place("", days, settings.payloads_keep_bytes)
+    (address,) = check([settings.payloads])
+    if address.scheme.module != "objects":
+        raise UsageError(
+            f"HANSANG_PAYLOADS={address} is no object store; give off, local or s3://, gs://, az://, file:///"
+        )
+    return Place(address.url, days, settings.payloads_keep_bytes)
 
 
 def serving_of(app: Any) -> Serving:

@@ -30,6 +30,7 @@ from hansang.logs.whose import around
 from hansang.metrics import Counter
 from hansang.server.ask import JSON, NO_MARKS, PROBLEM, Ask, marks_of
 from hansang.server.ids import new_ids
+from hansang.server.keeping import Kept
 from hansang.server.recording import Recording
 from hansang.service import Endpoint
 
@@ -64,7 +65,10 @@ class Turn:
         self.loop = asyncio.get_running_loop()
         recorder, service = serving.recorder, serving.service.name
         guard = serving.guards.endpoints.get(endpoint.path)
-        self.recording = Recording(recorder, service, endpoint.name, codec, guard) if recorder is not None else None
+        self.keeping = serving.keeping
+        self.recording = (
+            Recording(recorder, service, endpoint.name, codec, guard, serving.keeping) if recorder is not None else None
+        )
         metrics, labels = serving.metrics, {"endpoint": endpoint.name}
         self._seconds = metrics.histogram("hansang_request_seconds", "Time from body to answer.", **labels)
         self._rows: dict[int, Counter] = {}
@@ -199,17 +203,24 @@ class Turn:
             return
         identify(asks)
         bodies, errors = self._encode(outcomes, failed)
+        if self.keeping is None or not self.keeping.take(self, asks, bodies, errors):
+            self.settle(asks, bodies, errors)
+
+    def settle(
+        self, asks: list[Ask], bodies: list[bytes], errors: dict[int, Exception], kept: Kept | None = None
+    ) -> None:
+        """Record and answer the asks; `kept` is what the record holds of rows whose payloads are written."""
         now = time.monotonic()
         latencies = [now - ask.started for ask in asks]
         try:
             if self.recording is not None:
-                self.recording.write(asks, bodies, errors, latencies)
+                self.recording.write(asks, bodies, errors, latencies, kept)
         except RecordError as error:
             unavailable = Unavailable("the prediction record cannot be written", retry_after=5.0)
             log.error("no answer leaves without a record: %s", error)
-            errors = dict.fromkeys(range(len(outcomes)), unavailable)
-        self._count(asks, len(outcomes), errors, latencies)
-        if errors or len(outcomes) != len(asks):
+            errors = dict.fromkeys(range(len(bodies)), unavailable)
+        self._count(asks, len(bodies), errors, latencies)
+        if errors or len(bodies) != len(asks):
             self._answer(asks, bodies, errors)
             return
         trail, marks = asks[0].calls[0].trail, marks_of(asks[0].calls[0].trail)

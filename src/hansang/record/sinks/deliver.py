@@ -20,9 +20,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from hansang.logs.config import configure_helper
+from hansang.record.payloads import read_place
 from hansang.record.segment import lock
 from hansang.record.sinks.address import sink_of
 from hansang.record.sinks.delivery import Delivery
+from hansang.record.sinks.payloads import Mover
 from hansang.record.sinks.position import FOLDER, Positions
 from hansang.record.sinks.wanted import read_wanted
 
@@ -40,10 +42,13 @@ def step_back() -> None:
 
 def run(folder: Path) -> None:
     """Deliver until standard input ends."""
-    deliveries = [
+    deliveries: list[Delivery | Mover] = [
         Delivery(folder, name, partial(sink_of, address), Positions(folder))
         for name, address in read_wanted(folder).sinks.items()
     ]
+    place = read_place(folder)
+    if place.url:
+        deliveries.append(Mover(folder, place))
     threads = [threading.Thread(target=each.run, name=each.name, daemon=True) for each in deliveries]
     for thread in threads:
         thread.start()

@@ -15,6 +15,7 @@ from pathlib import Path
 from hansang.extras import require
 from hansang.record.files import parquet_files, size_of
 from hansang.record.keep import overdue, read_keep
+from hansang.record.payloads import Place, read_place
 from hansang.record.segment import KINDS
 from hansang.record.sinks.position import Positions, there
 from hansang.record.sinks.wanted import Wanted, read_wanted
@@ -39,6 +40,7 @@ class Owner:
     process: subprocess.Popen[bytes] | None = None
     ear: int | None = None
     wanted: Wanted = field(default_factory=Wanted)
+    place: Place = Place()
     positions: Positions | None = None
     started: float = 0.0
     deaths: int = 0
@@ -76,19 +78,23 @@ class Owner:
     def _look(self) -> None:
         wanted = read_wanted(self.folder)
         if self.positions is None:
-            if not wanted.sinks and not there(self.folder):
-                return
-            self.positions = Positions(self.folder)
-        if wanted != self.wanted:
+            if wanted.sinks or there(self.folder):
+                self.positions = Positions(self.folder)
+        place = read_place(self.folder)
+        if (wanted, place) != (self.wanted, self.place):
             self._let_go()
             self.deaths, self.due = 0, None
-        self.wanted = wanted
-        files = [path for kind in KINDS for path in parquet_files(self.folder, kind)]
-        self.positions.register(wanted.shown, files)
-        if wanted.limit is not None:
-            self._give_up(self.positions, wanted.limit)
-        if wanted.sinks:
+        self.wanted, self.place = wanted, place
+        if self.positions is not None:
+            self._register(self.positions, wanted)
+        if wanted.sinks or place.url:
             self._tell()
+
+    def _register(self, positions: Positions, wanted: Wanted) -> None:
+        files = [path for kind in KINDS for path in parquet_files(self.folder, kind)]
+        positions.register(wanted.shown, files)
+        if wanted.limit is not None:
+            self._give_up(positions, wanted.limit)
 
     def spared(self, path: Path) -> bool:
         """Say whether a sink still needs a file under its name."""
