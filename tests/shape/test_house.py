@@ -15,7 +15,7 @@ from tests.shape.tree import PROJECT, Function, Module, modules
 FLOORS = (
     {"cli"},
     {"up"},
-    {"server", "scoring", "doctor"},
+    {"server", "scoring", "doctor", "reports"},
     {"target", "alone", "pictures"},
     {"service"},
     {"joints"},
