@@ -42,6 +42,8 @@ def report(  # noqa: PLR0913, PLR0917  # each is an option of the command
         alpha=alpha,
         floors=reports.Floors(psi, loss),
     )
+    if out is not None:
+        out.write_text(require("hansang.reports.page", "").html(made), "utf-8")
     if as_json:
         document = require("hansang.reports.document", "").document(made)
         print(to_json(document, inf_nan_mode="null").decode())

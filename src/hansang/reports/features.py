@@ -64,9 +64,9 @@ def binned(reference: Side, current: Side) -> Binned:
         values = np.unique(old)
         if len(values) > FEW_VALUES:
             edges = np.unique(np.quantile(old, np.linspace(0, 1, BINS + 1)[1:-1]))
-            labels = [f"below {edges[0]:.4g}"]
-            labels += [f"{low:.4g} to {high:.4g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
-            labels += [f"from {edges[-1]:.4g}"]
+            labels = [f"below {edges[0]:.3g}"]
+            labels += [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+            labels += [f"from {edges[-1]:.3g}"]
             ends = np.concatenate([[old.min()], edges, [old.max()]])
             before, now = (
                 count(side, np.searchsorted(edges, side.values, side="right"), len(labels))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hansang.record.views import quoted
 
-Kind = Literal["number", "truth value", "text", "length", "list", "mixed"]
+Kind = Literal["number", "boolean", "text", "length", "list", "mixed"]
 NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE"}
 MOST_FIELDS = 200
 LOOKED_AT = 20_000
@@ -75,7 +75,7 @@ def walk(side: str, path: tuple[str, ...], structure: Any) -> Iterator[Field]:
     elif structure in NUMBERS:
         yield Field(side, path, "number")
     elif structure == "BOOLEAN":
-        yield Field(side, path, "truth value")
+        yield Field(side, path, "boolean")
     elif structure != "NULL":
         yield Field(side, path, "mixed" if structure == "JSON" else "text")
     else:

@@ -31,7 +31,7 @@ class Target:
             return "output_value", "truth_value"
         places = (f"output, {quoted(written(self.predicted))}", f"truth, {quoted(written(self.truth))}")
         if self.task == "labels":
-            return tuple(f"json_extract_string({place})" for place in places)  # type: ignore[return-value]  # two places
+            return f"json_extract_string({places[0]})", f"json_extract_string({places[1]})"
         numbers = [f"try_cast(json_extract_string({place}) AS DOUBLE)" for place in places]
         flag = f"CASE json_extract_string({places[1]}) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 ELSE {numbers[1]} END"
         return numbers[0], flag
