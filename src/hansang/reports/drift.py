@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from hansang.record.views import quoted
@@ -115,38 +116,39 @@ def day_count(source: Source, part: str) -> int:
 
 def read(source: Source, fields: list[Field]) -> list[tuple[Field, Side, Side]]:
     """Read the values of fields in the reference and in the window; of free texts their lengths."""
-    texts = [each for each in fields if each.kind == "text"]
-    old = columns(source, BEFORE, [(each, each.sql) for each in fields])
-    free = {each for each in texts if is_free_text(old[each].present)}
-    new = columns(source, NOW, [(each, each.sql) for each in fields if each not in free])
+    old = columns(source, BEFORE, fields)
+    free = [place for place, each in enumerate(fields) if each.kind == "text" and is_free_text(old[place].present)]
     if free:
-        told = [(each, each.length_sql) for each in fields if each in free]
-        old |= columns(source, BEFORE, told)
-        new |= columns(source, NOW, told)
-    return [(replace(each, kind="length") if each in free else each, old[each], new[each]) for each in fields]
+        fields = [replace(each, kind="length") if place in free else each for place, each in enumerate(fields)]
+        for place, each in zip(free, columns(source, BEFORE, [fields[place] for place in free]), strict=True):
+            old[place] = each
+    return list(zip(fields, old, columns(source, NOW, fields), strict=True))
 
 
-def columns(source: Source, part: str, expressions: list[tuple[Field, str]]) -> dict[Field, Side]:
-    """Read columns of one window."""
-    values = "".join(f", {sql} AS f{number}" for number, (_, sql) in enumerate(expressions))
-    found = source.columns(
-        f"SELECT (dense_rank() OVER (ORDER BY day) - 1)::INTEGER AS day{values} FROM sampled WHERE part = '{part}'"
+def columns(source: Source, part: str, fields: list[Field]) -> list[Side]:
+    """Read fields of one window; each body is parsed once."""
+    texts, values = [], []
+    for name in SIDES:
+        own = [each for each in fields if each.side == name]
+        texts.append(f"json_extract_string({name}, [{', '.join(quoted(each.json_path) for each in own)}]) AS {name}")
+        values += [(fields.index(each), each.value(f"{name}[{number}]")) for number, each in enumerate(own, 1)]
+    selected = "".join(f", {sql} AS f{place}" for place, sql in sorted(values))
+    table = source.table(
+        f"SELECT (dense_rank() OVER (ORDER BY day) - 1)::INTEGER AS day{selected} "
+        f"FROM (SELECT day, {', '.join(texts)} FROM sampled WHERE part = '{part}')"
     )
-    day = np.asarray(found["day"], np.int64)
-    days = int(day.max()) + 1
-    return {each: side(found[f"f{number}"], day, days) for number, (each, _) in enumerate(expressions)}
+    day = table.column("day").to_numpy().astype(np.int64)
+    return [side(table.column(f"f{place}"), day, int(day.max()) + 1) for place in range(len(fields))]
 
 
 def side(column: Any, day: NDArray[np.int64], days: int) -> Side:
-    """Make a column a side: numbers that are not finite count as missing."""
-    missing = np.ma.getmaskarray(column)
-    values = np.ma.getdata(column)
-    if values.dtype.kind == "f":
-        missing = missing | ~np.isfinite(values)
-        values = np.where(missing, 0.0, values)
-    else:
-        values = np.where(missing, "", values).astype(str)
-    return Side(values, missing, day, days)
+    """Make an Arrow column a side: numbers that are not finite count as missing."""
+    missing = column.is_null().to_numpy()
+    if pa.types.is_floating(column.type):
+        values = column.fill_null(0.0).to_numpy()
+        finite = np.isfinite(values)
+        return Side(np.where(finite, values, 0.0), missing | ~finite, day, days)
+    return Side(column.fill_null("").to_numpy().astype(str), missing, day, days)
 
 
 def compare(field: Field, old: Side, new: Side, null: Null) -> Feature:

@@ -39,26 +39,26 @@ class Field:
 
     @property
     def sql(self) -> str:
-        """The query's expression for its value: a number, or a text."""
-        place = f"{self.side}, {quoted(self.json_path)}"
+        """The query's expression for its value: a number, or the beginning of a text."""
+        return self.value(f"json_extract_string({self.side}, {quoted(self.json_path)})")
+
+    def value(self, text: str) -> str:
+        """Give the expression for its value, from the one for its text; of a free text that is the length."""
         match self.kind:
             case "number":
-                return f"try_cast(json_extract_string({place}) AS DOUBLE)"
+                return f"try_cast({text} AS DOUBLE)"
             case "list":
-                return f"CASE WHEN json_type({place}) = 'ARRAY' THEN json_array_length({place})::DOUBLE END"
+                return f"CASE WHEN json_valid({text}) THEN json_array_length({text})::DOUBLE END"
+            case "length":
+                return f"length({text})::DOUBLE"
             case _:
-                return f"left(json_extract_string({place}), {LONGEST})"
-
-    @property
-    def length_sql(self) -> str:
-        """The query's expression for the length of its text."""
-        return f"length(json_extract_string({self.side}, {quoted(self.json_path)}))::DOUBLE"
+                return f"left({text}, {LONGEST})"
 
 
 def find_fields(connection: Any, relation: str, side: str) -> list[Field]:
     """Find the fields of the bodies in a column, from at most 20,000 of them, at any depth of objects."""
     some = f"SELECT {side} FROM {relation} WHERE json_valid({side}) LIMIT {LOOKED_AT}"
-    (found,) = connection.execute(f"SELECT json_group_structure({side}::JSON) FROM ({some})").fetchone()
+    ((found,),) = connection.execute(f"SELECT json_group_structure({side}::JSON) FROM ({some})").fetchall()
     if found is None:
         return []
     return list(walk(side, (), json.loads(found)))[:MOST_FIELDS]

@@ -132,7 +132,7 @@ def judge(metrics: Metrics, sums: Floats, seed: tuple[int, ...]) -> Judged:
             np.zeros(0),
             values[metrics.loss],
         )
-    drawn = metrics.values(bootstrapped(sums, DRAWS, np.random.default_rng(seed)))
+    drawn = metrics.values(bootstrapped(sums, DRAWS, seed))
     found = {}
     for name, value in values.items():
         low, high = interval(drawn[name], blocks, value)

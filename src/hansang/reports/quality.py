@@ -153,7 +153,7 @@ def judge_target(source: Source, target: Target, slices: list[str], seed: tuple[
     dimensions += [(name, f"s{number}") for number, name in enumerate(slices)]
     groups = []
     for number, (name, expression) in enumerate(dimensions):
-        found = judge_groups(source, target, name, expression, (*seed, number))
+        found = judge_groups(source, target, name, expression, seed)
         if number == 0 or name in slices or len(found) > 1:
             groups += found
     quality = TargetQuality(target, metrics.loss, groups, {}, worst_of(source, target))
@@ -173,7 +173,9 @@ def judge_groups(source: Source, target: Target, dimension: str, expression: str
     sums: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for name, part, _, *values in rows:
         sums.setdefault((name, part), []).append(tuple(values))
-    judged = {key: judge(metrics, np.array(blocks, np.float64), (*seed, key[1] == NOW)) for key, blocks in sums.items()}
+    judged = {
+        key: judge(metrics, np.array(blocks, np.float64), (*seed, int(key[1] == NOW))) for key, blocks in sums.items()
+    }
     names = sorted(
         {name for name, _ in judged}, key=lambda name: -sum(j.rows for (n, _), j in judged.items() if n == name)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from hansang.errors import RecordError, UsageError
 from hansang.record.read import connect
@@ -37,10 +38,10 @@ class Source:
         except duckdb.Error as error:
             raise RecordError(str(error)) from error
 
-    def columns(self, sql: str) -> dict[str, Any]:
-        """Run a query and give its columns as arrays, those with gaps masked."""
+    def table(self, sql: str) -> pa.Table:
+        """Run a query and give its result as an Arrow table."""
         try:
-            return dict(self.connection.execute(sql).fetchnumpy())
+            return self.connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             raise RecordError(str(error)) from error
 

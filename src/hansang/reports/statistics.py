@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,13 +88,19 @@ def redraws(blocks: int, draws: int, random: np.random.Generator, size: int | No
     return random.multinomial(size or blocks, np.full(blocks, 1 / blocks), draws).astype(np.float64)
 
 
-def bootstrapped(sums: Floats, draws: int, random: np.random.Generator) -> Floats:
+@lru_cache(16)
+def weights(blocks: int, draws: int, seed: tuple[int, ...]) -> Floats:
+    """Give the redraws of a seed; kept, since the groups of a report have the same blocks."""
+    return redraws(blocks, draws, np.random.default_rng(seed))
+
+
+def bootstrapped(sums: Floats, draws: int, seed: tuple[int, ...]) -> Floats:
     """Redraw blocks of rows and give the sums of each draw, one row a draw.
 
     `sums` has one row a block and one column for each thing that is summed. The cluster bootstrap (Davison and Hinkley
     1997, 3.8): rows of a day that resemble each other do not count as so many independent ones.
     """
-    redrawn: Floats = redraws(len(sums), draws, random) @ sums
+    redrawn: Floats = weights(len(sums), draws, seed) @ sums
     return redrawn
 
 

@@ -109,6 +109,6 @@ def failures_p(source: Source, seed: int) -> float:
     if growth <= 0:
         return 1.0
     by_row = [random.binomial(int(each.sum(0)[0]), together, DRAWS) / each.sum(0)[0] for each in (old, new)]
-    blocks = [bootstrapped(each, DRAWS, random) for each in (old, old)]
+    blocks = [bootstrapped(old, DRAWS, (seed, 9, side)) for side in (0, 1)]
     shares = [each[:, 1] / np.maximum(each[:, 0], 1) for each in blocks]
     return max(p_value(growth, by_row[1] - by_row[0]), p_value(growth, shares[1] - shares[0]))
