@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from hansang.cli.export import MOMENT
 from hansang.cli.records import FOLDER, Folder
+from hansang.errors import UsageError
 from hansang.extras import require
 
 REFERENCE = "What to compare with: a span before the window, FROM..TO, or a .parquet or .csv file of training data."
@@ -43,13 +44,21 @@ def report(  # noqa: PLR0913, PLR0917  # each is an option of the command
         floors=reports.Floors(psi, loss),
     )
     if out is not None:
-        out.write_text(require("hansang.reports.page", "").html(made), "utf-8")
+        write(out, require("hansang.reports.page", "").html(made))
     if as_json:
         document = require("hansang.reports.document", "").document(made)
         print(to_json(document, inf_nan_mode="null").decode())
     else:
         show(made)
     raise typer.Exit(made.verdict.exit_status)
+
+
+def write(path: Path, page: str) -> None:
+    """Write the page."""
+    try:
+        path.write_text(page, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def show(made: Any) -> None:
