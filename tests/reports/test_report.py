@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import f1_score
 
 from hansang.errors import UsageError
 from hansang.reports import Report, report
@@ -136,6 +137,8 @@ def test_labels_are_judged_by_class_and_become_worse(tmp_path: Path, random: np.
     value, low, high = now.metrics["error rate"]
     assert value == pytest.approx(share)
     assert low < share < high
+    expected = f1_score(np.array(truths)[LATER], np.array([each["label"] for each in outputs])[LATER], average="macro")
+    assert now.metrics["macro F1"][0] == pytest.approx(expected)
     assert {each.kind for each in result.verdict.findings} >= {"quality"}
     assert sum(rows for *_, rows in target.confusion) == sum(LATER)
     assert len(target.worst) == 10
@@ -163,6 +166,21 @@ def test_probabilities_have_an_area_under_the_curve_and_a_calibration(
     )
     assert "Calibration" in html(result)
     assert not [each for each in result.verdict.findings if each.kind == "quality"]
+
+
+def test_a_slice_of_many_values_is_cut_to_the_largest(tmp_path: Path) -> None:
+    inputs = [{"name": f"n{n}" if n % 2 else "many"} for n in range(ROWS)]
+    result = made(recorded(tmp_path, inputs, truths=[float(n) for n in range(ROWS)]), by=["name"])
+    groups = [group for group in result.quality.targets[0].groups if group.dimension == "name"]
+    assert (len(groups), groups[0].name) == (12, "many")
+    assert [group.p for group in groups[1:]] == [None] * 11
+
+
+def test_truths_of_which_none_is_a_number_are_left_out(tmp_path: Path) -> None:
+    truths = ["not a number" if n % 2 else None for n in range(ROWS)]
+    result = made(recorded(tmp_path, [{"x": 1}] * ROWS, [{"y": 1.5}] * ROWS, truths=truths))
+    assert result.quality.targets == []
+    assert "have nothing in common" in html(result)
 
 
 def test_each_target_of_an_answer_is_judged_for_itself(tmp_path: Path) -> None:

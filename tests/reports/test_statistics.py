@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -81,11 +84,12 @@ def test_intervals_of_the_mean_error_hold_the_truth_as_often_as_they_say() -> No
 def test_the_null_of_a_feature_holds_its_rate_for_every_shape_and_size(shape: str, rows: int) -> None:
     """Where fixed thresholds have false alarms of 40 % and more: see skewed features and few rows."""
     random = np.random.default_rng(5)
-    draw = {
+    shapes: dict[str, Callable[[int], Any]] = {
         "normal": lambda n: random.normal(size=n),
         "lognormal": lambda n: random.lognormal(sigma=2, size=n),
         "few values": lambda n: random.integers(0, 3, n).astype(float),
-    }[shape]
+    }
+    draw = shapes[shape]
     rounds, found = 100, 0
     for number in range(rounds):
         bins = binned(side(draw(2000), 20), side(draw(rows), 5))

@@ -25,12 +25,15 @@ class Metrics:
     """How one kind of target is judged: what is summed in SQL over `p` and `t`, and what the sums say.
 
     `loss` is the metric that decides whether quality has become worse; `shares` are those that are shares of rows.
+    Rows are also counted by `bin`, which is less than `bins`; the counts stand behind the sums.
     """
 
     sums: tuple[str, ...]
     values: Callable[[Floats], Values]
     loss: str
     shares: tuple[str, ...] = ()
+    bin: str = ""
+    bins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,6 @@ def binary(sums: Floats) -> Values:
         }
 
 
-HISTOGRAMS = tuple(
-    f"count(*) FILTER (t {sign} 0.5 AND least(floor(p * {SCORE_BINS}), {SCORE_BINS - 1}) = {number})"
-    for sign in (">", "<=")
-    for number in range(SCORE_BINS)
-)
 LOG = "-ln(greatest(CASE WHEN t > 0.5 THEN p ELSE 1 - p END, 1e-15))"
 TASKS = {
     "regression": Metrics(
@@ -108,11 +106,12 @@ TASKS = {
             "sum((p - t) * (p - t))",
             f"sum({LOG})",
             "sum(t)",
-            *HISTOGRAMS,
         ),
         binary,
         "Brier score",
         ("accuracy at 0.5", "share of yes"),
+        f"CASE WHEN t > 0.5 THEN 0 ELSE {SCORE_BINS} END + least(floor(p * {SCORE_BINS}), {SCORE_BINS - 1})::INTEGER",
+        2 * SCORE_BINS,
     ),
 }
 
@@ -141,6 +140,23 @@ def judge(metrics: Metrics, sums: Floats, seed: tuple[int, ...]) -> Judged:
             low, high = min(low, least), max(high, most)
         found[name] = (value, low, high)
     return Judged(rows, blocks, found, drawn[metrics.loss], values[metrics.loss])
+
+
+def macro_f1(confusions: Floats, seed: tuple[int, ...]) -> tuple[float, float, float]:
+    """Give the mean F1 score of all classes, with its interval, from a matrix per block: truth, then prediction."""
+    blocks, classes, _ = confusions.shape
+    drawn = bootstrapped(confusions.reshape(blocks, -1), DRAWS // 4, seed).reshape(-1, classes, classes)
+    value = float(mean_f1(confusions.sum(0)))
+    return value, *interval(mean_f1(drawn), blocks, value)
+
+
+def mean_f1(confusion: Floats) -> Floats:
+    """Give the mean F1 score of matrices; a class that is neither true nor said counts for nothing."""
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    both = confusion.sum(-1) + confusion.sum(-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Floats = np.nanmean(np.where(both > 0, 2 * right / both, np.nan), -1)
+    return mean
 
 
 def worse(before: Judged, now: Judged) -> float:

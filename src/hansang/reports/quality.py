@@ -12,13 +12,15 @@ from hansang.errors import UsageError
 from hansang.record.views import quoted
 from hansang.reports.features import FEW_VALUES
 from hansang.reports.fields import Field, find_fields
-from hansang.reports.metrics import TASKS, Judged, judge, worse
+from hansang.reports.metrics import TASKS, Judged, Metrics, judge, macro_f1, worse
 from hansang.reports.source import BEFORE, NOW, Source
+from hansang.reports.statistics import Floats
 from hansang.reports.targets import Target, find_targets
 from hansang.reports.window import Window
 
 MOST_TRUTHS = 2_000_000
 MOST_GROUPS = 12
+MOST_CLASSES = 30  # of which a mean F1 score is told
 DAYS_ENOUGH, PARTS = 8, 40
 WORST = 10
 SCATTERED = 600
@@ -82,7 +84,8 @@ def measure_quality(source: Source, by: Sequence[str] = (), seed: int = 0) -> Qu
         quality.note = "no truth is known of the window"
         return quality
     for number, target in enumerate(find_targets(source.connection, "told")):
-        quality.targets.append(judge_target(source, target, [name for name, _ in slices], (seed, number)))
+        judged = judge_target(source, target, [name for name, _ in slices], (seed, number))
+        quality.targets += [judged] if judged.groups else []
     if not quality.targets:
         quality.note = "truths and answers have nothing in common that can be compared: no field of one name or kind"
     return quality
@@ -159,33 +162,39 @@ def judge_target(source: Source, target: Target, slices: list[str], seed: tuple[
     quality = TargetQuality(target, metrics.loss, groups, {}, worst_of(source, target))
     for unit in ("day", "week"):
         quality.pairs[unit] = pairs_by(source, target, unit)
-    details(source, quality)
+    details(source, quality, seed)
     return quality
 
 
 def judge_groups(source: Source, target: Target, dimension: str, expression: str, seed: tuple[int, ...]) -> list[Group]:
-    """Judge the groups of one dimension, the largest first."""
+    """Judge the groups of one dimension, the twelve largest, the largest first."""
+    name = f"coalesce({expression}, '(missing)')"
+    largest = source.all(f"SELECT {name} FROM judged GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT {MOST_GROUPS}")
     metrics = TASKS[target.task]
-    rows = source.all(
-        f"SELECT coalesce({expression}, '(missing)') AS name, part, block, {', '.join(metrics.sums)} "
-        f"FROM judged GROUP BY ALL ORDER BY ALL"
-    )
-    sums: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    for name, part, _, *values in rows:
-        sums.setdefault((name, part), []).append(tuple(values))
-    judged = {
-        key: judge(metrics, np.array(blocks, np.float64), (*seed, int(key[1] == NOW))) for key, blocks in sums.items()
-    }
-    names = sorted(
-        {name for name, _ in judged}, key=lambda name: -sum(j.rows for (n, _), j in judged.items() if n == name)
-    )
+    sums = sum_groups(source, metrics, f"SELECT *, {name} AS name FROM judged", [each for (each,) in largest])
     groups = []
-    for name in names[:MOST_GROUPS]:
-        group = Group(dimension, name, judged.get((name, NOW)), judged.get((name, BEFORE)))
+    for (each,) in largest:
+        sides = (sums.get((each, part)) for part in (NOW, BEFORE))
+        judged = [None if of is None else judge(metrics, of, (*seed, side)) for side, of in enumerate(sides)]
+        group = Group(dimension, each, judged[0], judged[1])
         if group.now and group.before and group.now.enough and group.before.enough:
             group.p = worse(group.before, group.now)
         groups.append(group)
     return groups
+
+
+def sum_groups(source: Source, metrics: Metrics, rows: str, names: list[str]) -> dict[tuple[str, str], Floats]:
+    """Sum up what the metrics need, by group and window; one row a block."""
+    chosen = f"FROM ({rows}) WHERE name IN ({', '.join(map(quoted, names)) or 'NULL'}) GROUP BY ALL ORDER BY ALL"
+    summed: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for name, part, block, *values in source.all(f"SELECT name, part, block, {', '.join(metrics.sums)} {chosen}"):
+        summed.setdefault((name, part), {})[block] = [*values, *[0.0] * metrics.bins]
+    if metrics.bins:
+        for name, part, block, place, count in source.all(
+            f"SELECT name, part, block, {metrics.bin} AS place, count(*) {chosen}"
+        ):
+            summed[name, part][block][len(metrics.sums) + place] = count
+    return {key: np.array(list(blocks.values()), np.float64) for key, blocks in summed.items()}
 
 
 def worst_of(source: Source, target: Target) -> list[dict[str, Any]]:
@@ -227,14 +236,31 @@ def pairs_by(source: Source, target: Target, unit: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def details(source: Source, quality: TargetQuality) -> None:
+def details(source: Source, quality: TargetQuality, seed: tuple[int, ...]) -> None:
     """Add what a plot of this kind of target needs."""
     now = f"FROM judged WHERE part = '{NOW}'"
     if quality.target.task == "labels":
         quality.confusion = source.all(f"SELECT t, p, count(*) {now} GROUP BY ALL ORDER BY 3 DESC, 1, 2 LIMIT 1000")
+        for group in quality.groups[:1]:
+            add_f1(source, group, seed)
     else:
         quality.scatter = source.all(f"SELECT p, t {now} ORDER BY hash(id, row) LIMIT {SCATTERED}")
     if quality.target.task == "binary":
         quality.calibration = source.all(
             f"SELECT avg(p), avg(t), count(*) {now} GROUP BY least(floor(p * 10), 9) ORDER BY 1"
         )
+
+
+def add_f1(source: Source, group: Group, seed: tuple[int, ...]) -> None:
+    """Add the mean F1 score to the metrics of all rows, where the classes are not too many."""
+    for part, judged in ((NOW, group.now), (BEFORE, group.before)):
+        rows = source.all(f"SELECT block, t, p, count(*) FROM judged WHERE part = '{part}' GROUP BY ALL ORDER BY ALL")
+        names = sorted({name for _, truth, predicted, _ in rows for name in (truth, predicted)})
+        if judged is None or not judged.enough or len(names) > MOST_CLASSES:
+            continue
+        places = {name: place for place, name in enumerate(names)}
+        blocks = {block: place for place, block in enumerate(sorted({row[0] for row in rows}))}
+        confusions = np.zeros((len(blocks), len(names), len(names)))
+        for block, truth, predicted, count in rows:
+            confusions[blocks[block], places[truth], places[predicted]] = count
+        judged.metrics["macro F1"] = macro_f1(confusions, (*seed, int(part == NOW)))

@@ -13,6 +13,7 @@ from hansang.reports.markup import body_text, chance, count, number, percent, re
 from hansang.reports.metrics import Judged
 from hansang.reports.quality import Group, TargetQuality
 from hansang.reports.source import NOW
+from hansang.reports.statistics import wilson
 
 WEEK = 7 * 86400
 MOST_CLASSES = 12
@@ -65,7 +66,7 @@ def metric_table(group: Group) -> str:
 
 def ranged(judged: Judged | None, name: str) -> str:
     """Write a metric with its interval."""
-    if judged is None:
+    if judged is None or name not in judged.metrics:
         return "–"
     value, low, high = judged.metrics[name]
     if not judged.enough:
@@ -215,8 +216,11 @@ def shade(rows: int, of: int, *, right: bool) -> str:
 
 
 def share_words(hits: int, rows: int) -> str:
-    """Write a share of rows."""
-    return percent(hits / rows) if rows else "–"
+    """Write a share of rows with its 95 % interval."""
+    if not rows:
+        return "–"
+    low, high = wilson(hits, rows)
+    return f"{percent(hits / rows)} <small>{percent(low)} to {percent(high)}</small>"
 
 
 def pairs(target: TargetQuality) -> Iterator[str]:

@@ -26,7 +26,7 @@ padding:14px 18px;margin:18px 0}
 .card{background:var(--soft-paper);border:1px solid var(--edge);border-radius:8px;padding:12px 14px}
 .card span{display:block;color:var(--soft);font-size:13px}.card strong{display:block;font-size:23px;line-height:1.3;
 font-variant-numeric:tabular-nums}.card.bad strong{color:var(--bad)}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr));gap:20px;margin:14px 0}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(440px,100%),1fr));gap:20px;margin:14px 0}
 figure{margin:0;min-width:0;border:1px solid var(--edge);border-radius:8px;padding:12px 14px}
 figcaption{font-weight:600;font-size:14px}
 svg.plot{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:12px system-ui,-apple-system,"Segoe UI",
