@@ -13,7 +13,7 @@ from tests.reports.making import write_record
 
 APRIL, MAY, JUNE, JULY = "2026-04-01", "2026-05-01", "2026-06-01", "2026-07-01"
 REFERENCE = f"{APRIL}..{MAY}"
-ROUNDS, ALPHA = 6, 0.01
+ROUNDS, ALPHA = 4, 0.01
 NO_FLOORS = Floors(psi=0.0, loss=0.0, share=0.0)  # so that the tests alone decide
 
 
@@ -32,7 +32,7 @@ def test_a_champion_of_the_first_quarter_is_degraded_by_june(bikes: Path) -> Non
 
 
 def test_hours_that_are_shuffled_over_the_days_are_fine(served: Served, tmp_path: Path) -> None:
-    """Each round has at most a chance of `alpha` for any finding: that of two in six is below 0.0015."""
+    """Each round has at most a chance of `alpha` for any finding: that of two in four is below 0.0006."""
     random = np.random.default_rng(5)
     alarms = []
     for number in range(ROUNDS):

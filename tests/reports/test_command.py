@@ -51,6 +51,12 @@ def test_wrong_usage_is_told_as_such(bikes: Path) -> None:
     assert run(bikes, "--psi", "-1").exit_code == 2
 
 
+def test_a_reference_that_cannot_be_read_is_no_finding(bikes: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "train.parquet"
+    broken.write_bytes(b"PAR1 and nothing else")
+    assert isinstance(run(bikes, *JUNE, "--reference", str(broken)).exception, UsageError)
+
+
 @pytest.mark.parametrize("name", ["nowhere/report.html"])
 def test_a_page_that_cannot_be_written_says_so(bikes: Path, tmp_path: Path, name: str) -> None:
     result = run(bikes, *JUNE, "-o", str(tmp_path / name))

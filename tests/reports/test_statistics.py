@@ -68,7 +68,7 @@ def test_the_area_under_the_curve_is_that_of_all_pairs() -> None:
 def test_intervals_of_the_mean_error_hold_the_truth_as_often_as_they_say() -> None:
     """Days differ from each other more than rows of a day do: an interval that took rows for independent would fail."""
     random = np.random.default_rng(4)
-    rounds, days, rows = 100, 30, 24
+    rounds, days, rows = 80, 30, 24
     held = 0
     for number in range(rounds):
         errors = random.normal(size=(days, 1)) + random.normal(size=(days, rows)) + 5
@@ -90,7 +90,7 @@ def test_the_null_of_a_feature_holds_its_rate_for_every_shape_and_size(shape: st
         "few values": lambda n: random.integers(0, 3, n).astype(float),
     }
     draw = shapes[shape]
-    rounds, found = 100, 0
+    rounds, found = 60, 0
     for number in range(rounds):
         bins = binned(side(draw(2000), 20), side(draw(rows), 5))
         null = Null((20, 5), tests=1, alpha=0.05, seed=number % 3)

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from hansang.cli.export import MOMENT
 from hansang.cli.records import FOLDER, Folder
-from hansang.errors import UsageError
+from hansang.errors import RecordError, UsageError
 from hansang.extras import require
 
 REFERENCE = "What to compare with: a span before the window, FROM..TO, or a .parquet or .csv file of training data."
@@ -32,17 +32,11 @@ def report(  # noqa: PLR0913, PLR0917  # each is an option of the command
 ) -> None:
     """Report on a service from its record: traffic, errors, quality, drift; 1 if it is degraded or has drifted."""
     reports = require("hansang.reports", "", "reporting")
-    made = reports.report(
-        service,
-        folder,
-        since=since,
-        until=until,
-        reference=reference,
-        by=by or (),
-        endpoint=endpoint,
-        alpha=alpha,
-        floors=reports.Floors(psi, loss),
-    )
+    asked = {"since": since, "until": until, "reference": reference, "by": by or (), "endpoint": endpoint}
+    try:
+        made = reports.report(service, folder, **asked, alpha=alpha, floors=reports.Floors(psi, loss))
+    except RecordError as error:  # 1 says that something was found
+        raise UsageError(str(error)) from error
     if out is not None:
         write(out, require("hansang.reports.page", "").html(made))
     if as_json:
