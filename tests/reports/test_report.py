@@ -189,6 +189,7 @@ def test_each_target_of_an_answer_is_judged_for_itself(tmp_path: Path) -> None:
     result = made(recorded(tmp_path, [{"x": 1}] * ROWS, outputs, truths=truths))
     judged = {each.target.name: (each.target.task, each.groups[0].now) for each in result.quality.targets}
     assert {name: task for name, (task, _) in judged.items()} == {"age": "regression", "gender": "labels"}
+    assert html(result).count("<tr class=bad>") == 0
     values = {name: next(iter(now.metrics.values()))[0] for name, (_, now) in judged.items() if now is not None}
     assert values == {"age": 1.0, "gender": 0.5}
 

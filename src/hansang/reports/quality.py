@@ -23,6 +23,7 @@ MOST_GROUPS = 12
 MOST_CLASSES = 30  # of which a mean F1 score is told
 DAYS_ENOUGH, PARTS = 8, 40
 WORST = 10
+ALL = "all rows"
 SCATTERED = 600
 ANSWERED_BY = ("version", "variant")
 
@@ -37,6 +38,10 @@ class Group:
     before: Judged | None = None
     p: float | None = None
     adjusted: float | None = None
+
+    def subject(self, target: Target) -> str:
+        """Say which target this is about, and which of its rows."""
+        return target.name + (f", {self.dimension} {self.name}" if self.dimension != ALL else "")
 
     @property
     def worse_by(self) -> float | None:
@@ -152,7 +157,7 @@ def judge_target(source: Source, target: Target, slices: list[str], seed: tuple[
         f"WHERE p IS NOT NULL AND t IS NOT NULL{finite}"
     )
     metrics = TASKS[target.task]
-    dimensions = [("all rows", "''")] + [(name, name) for name in ANSWERED_BY]
+    dimensions = [(ALL, "''")] + [(name, name) for name in ANSWERED_BY]
     dimensions += [(name, f"s{number}") for number, name in enumerate(slices)]
     groups = []
     for number, (name, expression) in enumerate(dimensions):

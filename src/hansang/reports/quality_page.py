@@ -47,7 +47,7 @@ def target_section(report: Report, target: TargetQuality) -> Iterator[str]:
     if groups:
         yield f"<h3>{safe(target.loss)} by version and slice</h3>"
         yield legend(("before", "reference"), ("now", "window"))
-        yield group_table(report, groups)
+        yield group_table(report, target, groups)
     if target.confusion:
         yield "<h3>Truth and prediction</h3>"
         yield confusion(target)
@@ -74,9 +74,9 @@ def ranged(judged: Judged | None, name: str) -> str:
     return f"{number(value)} <small>{number(low)} to {number(high)}</small>"
 
 
-def group_table(report: Report, groups: list[Group]) -> str:
+def group_table(report: Report, target: TargetQuality, groups: list[Group]) -> str:
     """Give a line for each version and slice, with its intervals drawn on one scale."""
-    bad = [place for place, group in enumerate(groups) if is_worse(report, group)]
+    bad = [place for place, group in enumerate(groups) if is_worse(report, target, group)]
     loss = [interval_of(each) for group in groups for each in (group.now, group.before) if each]
     ends = [end for interval in loss for end in interval if math.isfinite(end)]
     span = (min([0.0, *ends]), max([*ends, 1e-9]) * 1.03)
@@ -98,10 +98,10 @@ def group_table(report: Report, groups: list[Group]) -> str:
     return table(head, rows, numbers=(1, 3, 4, 5, 6), bad=bad)
 
 
-def is_worse(report: Report, group: Group) -> bool:
+def is_worse(report: Report, target: TargetQuality, group: Group) -> bool:
     """Say whether a group is among the findings."""
-    subject = f", {group.dimension} {group.name}"
-    return any(each.kind == "quality" and each.subject.endswith(subject) for each in report.verdict.findings)
+    subject = group.subject(target.target)
+    return any(each.kind == "quality" and each.subject == subject for each in report.verdict.findings)
 
 
 def interval_of(judged: Judged) -> tuple[float, float, float]:

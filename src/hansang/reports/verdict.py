@@ -87,7 +87,7 @@ def of_quality(quality: Quality, alpha: float, floors: Floors) -> list[Finding]:
             small = group.adjusted is None or group.adjusted > alpha or (grown is not None and grown < floors.loss)
             if small or group.now is None or group.before is None:
                 continue
-            who = target.target.name + ("" if group.dimension == "all rows" else f", {group.dimension} {group.name}")
+            who = group.subject(target.target)
             more = f", {grown:+.0%}" if grown is not None else ""
             text = f"{target.loss} {group.before.loss:.4g} before, {group.now.loss:.4g} now{more}"
             found.append(Finding("quality", who, text, float(group.adjusted or 0.0)))
