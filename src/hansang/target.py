@@ -6,22 +6,31 @@ import importlib
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from hansang.errors import HansangError, UsageError
 from hansang.models.model import Model
+from hansang.models.registry import parse
+from hansang.places import find, placed
 from hansang.service import Service
 
 SCHEMES = ("models:/", "runs:/")
 
 
-def load_target(target: str) -> Service:
+def load_target(target: str, instead: str = "") -> Service:
     """Give the service of a target: `models:/name@alias`, a model's file or folder, `file.py[:name]`, `module:name`.
 
-    A model becomes a service of its own name, with the schema of its signature. Raises `UsageError` when there is no
-    such file, module or service, or when the file itself raises.
+    A model becomes a service of its own name, with the schema of its signature. With `instead` another model stands in
+    the place of one of its own; see `with_model`. Raises `UsageError` when there is no such file, module or service,
+    or when the file itself raises.
     """
+    return with_model(service_of(target), instead) if instead else service_of(target)
+
+
+def service_of(target: str) -> Service:
+    """Find the service that a target means."""
     if target.startswith(SCHEMES):
         return model_service(target)
     place, _, name = target.partition(":") if not Path(target).exists() else (target, "", "")
@@ -46,6 +55,41 @@ def model_service(uri: str) -> Service:
     name = uri.removeprefix("models:/").removeprefix("runs:/") if uri.startswith(SCHEMES) else Path(uri).resolve().stem
     name = name.split("@")[0].split("/")[0] if uri.startswith(SCHEMES) else name
     return Service(name, Model(uri))
+
+
+def with_model(service: Service, instead: str) -> Service:
+    """Put another model in the place of one of the service's own, before it is loaded; gives the service.
+
+    `instead` is a model's URI or file: it replaces the model of the same registered name, or else the only one.
+    `node=URI` says which one by its name. The new one keeps the options of the one that it replaces, but its trust only
+    where both have one registered name.
+
+    Raises `UsageError` when it is not clear which model is meant.
+    """
+    named, equals, uri = instead.partition("=")
+    graphs = {endpoint.path: endpoint.graph for endpoint in service.endpoints}
+    models = {id(model): model for endpoint in service.endpoints for model in endpoint.models}
+    if equals:
+        node = find(graphs, named)
+        chosen = [node] if isinstance(node, Model) else []
+    else:
+        uri = instead
+        chosen = [model for model in models.values() if source_name(model.source) == source_name(uri) != ""]
+        chosen = chosen or list(models.values())
+    if len(chosen) != 1:
+        names = ", ".join(model.label for model in models.values())
+        raise UsageError(f"it is not clear which model {instead!r} replaces; write NAME={uri} with one of: {names}")
+    old = chosen[0]
+    same = source_name(old.source) == source_name(uri) != ""
+    changed = {id(old): replace(old, source=uri, trust=old.trust and same)}
+    service.endpoints[:] = [replace(endpoint, graph=placed(endpoint.graph, changed)) for endpoint in service.endpoints]
+    return service
+
+
+def source_name(source: object) -> str:
+    """Give the registered name in a model's URI; empty for a file, a function, and what only a registry can name."""
+    reference = parse(source) if isinstance(source, str) else None
+    return reference.name if reference is not None and reference.kind != "run" else ""
 
 
 def run_file(path: Path) -> ModuleType:

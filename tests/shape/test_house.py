@@ -16,6 +16,8 @@ FLOORS = (
     {"cli"},
     {"up"},
     {"server", "scoring", "doctor", "reports"},
+    {"replay"},
+    {"server", "scoring", "doctor"},
     {"target", "alone", "pictures"},
     {"service"},
     {"joints"},

@@ -18,6 +18,7 @@ from hansang.scoring.out import Output
 from hansang.scoring.parts import Parts
 from hansang.scoring.plan import Plan, choose_endpoint, make_plan
 from hansang.scoring.read import Reading, read_chunks
+from hansang.scoring.scorer import Scorer
 from hansang.scoring.summary import Summary
 from hansang.scoring.worker import Job, Worker
 from hansang.service import Service
@@ -37,7 +38,9 @@ class Options(TypedDict, total=False):
     "none", or names. `chunk` is the rows read at once. `processes` is how many processes score; more than one need the
     `target` of the command line, from which each loads the service itself; with a target the default is one a core, as
     soon as they are worth their start-up. `restart` throws away what a run on other inputs or models has left.
-    `report` is told the rows and the share of the input that are done.
+    `report` is told the rows and the share of the input that are done. `instead` is the model that those processes put
+    in the place of one of the service's own, as was done with `service`. `after` is awaited with the scorer when all
+    rows have been scored and the service still runs.
     """
 
     endpoint: str | None
@@ -48,6 +51,8 @@ class Options(TypedDict, total=False):
     restart: bool
     settings: Settings | None
     report: Report | None
+    instead: str
+    after: Callable[[Scorer], Awaitable[None]] | None
 
 
 def score(
@@ -87,8 +92,10 @@ async def _score(service: Service, inputs: Iterable[str | PathLike[str]], out: P
             run = Run(plan, parts, finished, output, options.get("report"))
             if target is not None:
                 values = settings.model_dump(exclude_unset=True)
-                run.job = Job(target, endpoint.path, out, plan.layout, values)
+                run.job = Job(target, endpoint.path, out, plan.layout, values, options.get("instead", ""))
             await run.through(processes, loading)
+            if (after := options.get("after")) is not None:
+                await after(plan.scorer)
         await asyncio.to_thread(output.place)
     errors = output.errors
     return Summary(

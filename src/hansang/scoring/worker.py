@@ -37,6 +37,7 @@ class Job:
     out: Path
     layout: Layout
     settings: dict[str, Any]
+    instead: str = ""
 
 
 class Worker:
@@ -111,7 +112,7 @@ async def serve(pipe: Connection) -> None:
     chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
     threading.Thread(target=listen, args=(pipe, chunks, asyncio.get_running_loop()), daemon=True).start()
     try:
-        service = load_target(job.target)
+        service = load_target(job.target, job.instead)
         service.load(Settings(**job.settings))
         async with service.running():
             endpoint = next(endpoint for endpoint in service.endpoints if endpoint.path == job.endpoint)
