@@ -127,3 +127,34 @@ def test_an_error_of_hansang_in_a_file_is_told_as_it_is(project: Path) -> None:
 def test_a_service_under_two_names_is_one(project: Path) -> None:
     (project / "app.py").write_text("from hansang import Service\nalias = mine = Service('one', len)")
     assert isinstance(load_target("app.py"), Service)
+
+
+MODELS = """
+from hansang import Model, Service, parallel
+
+ages = Model("models:/ages@champion", max_batch=7, trust=True)
+service = Service("faces", parallel(age=ages, gender=Model("models:/genders", name="who")))
+service.endpoint("/age", ages)
+"""
+
+
+def test_another_version_takes_the_place_of_the_model_of_its_name(project: Path) -> None:
+    (project / "service.py").write_text(MODELS)
+    service = load_target("service.py", "models:/ages/8")
+    assert [model.source for model in service.models] == ["models:/ages/8", "models:/genders"]
+    assert service.models[0].max_batch == 7
+    assert service.models[0].trust
+    assert service.endpoints[1].models == [service.models[0]]
+
+
+def test_a_node_is_named_where_the_model_has_another_name(project: Path) -> None:
+    (project / "service.py").write_text(MODELS)
+    service = load_target("service.py", "age=models:/years/2")
+    assert [model.source for model in service.models] == ["models:/years/2", "models:/genders"]
+    assert not service.models[0].trust  # that was given to another model
+    with pytest.raises(
+        UsageError, match=r"not clear which model 'models:/years/2' .* NAME=models:/years/2 .*: ages, who"
+    ):
+        load_target("service.py", "models:/years/2")
+    with pytest.raises(UsageError, match="no node 'agee'"):
+        load_target("service.py", "agee=models:/years/2")

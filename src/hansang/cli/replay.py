@@ -15,70 +15,76 @@ from hansang.errors import UsageError
 from hansang.extras import require
 from hansang.settings import Settings, load_settings
 
-SERVICE = "A service's name in the record, or a target whose service has that name."
-WITH = "Who answers: a model in the place of the target's (MODEL or NODE=MODEL), or a target of its own."
-OUT = "Report (.html, .md, .json) or both answers to every row (.parquet, .jsonl); may be given twice."
 MOMENT = "2026-11-23, 2026-11-23T06:30 (UTC), or 90m, 12h, 7d for ago."
 PAGES = (".html", ".md", ".json")
 
 
+def option(*names: str, says: str, **facts: Any) -> Any:
+    """Describe an option."""
+    return typer.Option(*names, help=says, **facts)
+
+
+Name = Annotated[str, typer.Argument(help="A service's name in the record, or a target whose service has that name.")]
+With = Annotated[
+    str | None,
+    option(
+        "--with", says="Who answers: a model in the place of the target's (MODEL or NODE=MODEL), or another target."
+    ),
+]
+Since = Annotated[str, option(says=f"Rows from this time: {MOMENT}")]
+Until = Annotated[str | None, option(says="Rows before this time.")]
+Where = Annotated[str | None, option(says="Endpoint, where the record has several.")]
+Version = Annotated[str | None, option(says="Only rows that this version of a model answered.")]
+Limit = Annotated[int | None, option(says="The first so many rows.", min=1)]
+Accept = Annotated[list[str] | None, option(says="Replay rows though the record holds this field changed.")]
+Far = Annotated[
+    str | None, option(says="How far a number may be from the recorded one: 0.5, or 1%; more makes status 1.")
+]
+Allow = Annotated[str, option(says="With --tolerance: the share of rows that may change.")]
+Out = Annotated[
+    list[Path] | None,
+    option("--out", "-o", says="Report (.html, .md, .json), or every row (.parquet, .jsonl); may be given again."),
+]
+Url = Annotated[str | None, option(says="Send the rows to this server, as the load that they were.")]
+Pace = Annotated[str | None, option(says="With --url: 2x for twice as fast, 200 for requests a second (default: 1x).")]
+InFlight = Annotated[int, option(says="With --url: the most requests that wait at once.", min=1)]
+Timeout = Annotated[float, option(says="With --url: seconds to wait for an answer.", min=0.001)]
+Processes = Annotated[int | None, option(says="Processes that score (default: one a core if worth it).")]
+Trust = Annotated[list[str] | None, option(says="A model whose files may run code on load [HANSANG_TRUST].")]
+AsJson = Annotated[bool, option("--json", says="Print the report as one JSON object.")]
+
+
 def replay(  # noqa: PLR0913, PLR0917  # each is an option of the command
-    service: Annotated[str, typer.Argument(help=SERVICE)],
-    instead: Annotated[str, typer.Option("--with", help=WITH)] = "",
-    since: Annotated[str, typer.Option(help=f"Rows from this time: {MOMENT}")] = "1d",
-    until: Annotated[str | None, typer.Option(help="Rows before this time.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Endpoint, where the record has several.")] = None,
-    version: Annotated[str | None, typer.Option(help="Only rows that this version of a model answered.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many rows.")] = None,
-    accept: Annotated[
-        list[str] | None, typer.Option(help="Replay rows though the record holds this field changed.")
-    ] = None,
-    tolerance: Annotated[
-        str | None,
-        typer.Option(help="How far a number may be from the recorded one: 0.5, or 1%; more makes status 1."),
-    ] = None,
-    allow: Annotated[str, typer.Option(help="With --tolerance: the share of rows that may change.")] = "0%",
-    out: Annotated[list[Path] | None, typer.Option("--out", "-o", help=OUT)] = None,
-    url: Annotated[str | None, typer.Option(help="Send the rows to this server, as the load that they were.")] = None,
-    rate: Annotated[
-        str | None, typer.Option(help="With --url: 2x for twice as fast, 200 for requests a second (default: 1x).")
-    ] = None,
-    in_flight: Annotated[int, typer.Option(min=1, help="With --url: the most requests that wait at once.")] = 256,
-    timeout: Annotated[float, typer.Option(min=0.001, help="With --url: seconds to wait for an answer.")] = 10.0,
-    processes: Annotated[int | None, typer.Option(help="Processes that score, as for `hansang score`.")] = None,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="A model whose files may run code on load [HANSANG_TRUST].")
-    ] = None,
+    service: Name,
+    instead: With = None,
+    since: Since = "1d",
+    until: Until = None,
+    endpoint: Where = None,
+    version: Version = None,
+    limit: Limit = None,
+    accept: Accept = None,
+    tolerance: Far = None,
+    allow: Allow = "0%",
+    out: Out = None,
+    url: Url = None,
+    rate: Pace = None,
+    in_flight: InFlight = 256,
+    timeout: Timeout = 10.0,
+    processes: Processes = None,
+    trust: Trust = None,
     folder: Folder = FOLDER,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask another version what it says to recorded input, and compare; or send that input to a server as load."""
-    check(url, rate, instead, processes)
-    pages, rows = outputs(out or [])
-    fields = require("hansang.replay.fields", "")
+    check(url, rate, instead or "", processes)
     share = part(allow)
-    options: dict[str, Any] = {
-        "since": since,
-        "until": until,
-        "endpoint": endpoint,
-        "version": version,
-        "limit": limit,
-        "rows": rows,
-        "tolerance": fields.Tolerance() if tolerance is None else fields.Tolerance.of(tolerance),
-    }
-    package = require("hansang.replay", "")
-    with progress("replay") as report:
-        if url is not None:
-            name = require("hansang.replay.candidate", "").name_of(service)
-            pace = package.Rate.of(rate or "1x")
-            found = package.load(
-                name, url, folder, **options, rate=pace, in_flight=in_flight, timeout=timeout, report=report
-            )
-        else:
-            require("hansang.scoring.worker", "").steady_memory()
-            settings = load_settings(Settings, **({"trust": tuple(trust)} if trust else {}))
-            given = {"instead": instead, "accept": tuple(accept or ()), "processes": processes}
-            found = package.replay(service, folder, **options, **given, settings=settings, report=report)
+    pages, rows = outputs(out or [])
+    options: dict[str, Any] = {"since": since, "until": until, "endpoint": endpoint, "version": version}
+    options |= {"limit": limit, "rows": rows, "tolerance": distance(tolerance)}
+    if url is None:
+        found = offline(service, folder, options, instead or "", tuple(accept or ()), processes, trust)
+    else:
+        found = online(service, folder, options, url, rate or "1x", in_flight, timeout)
     document = found.document()
     for path in pages:
         write(path, document)
@@ -87,6 +93,40 @@ def replay(  # noqa: PLR0913, PLR0917  # each is an option of the command
     else:
         show(document)
     raise typer.Exit(1 if failed(found, tolerance is not None, share) else 0)
+
+
+def offline(
+    service: str,
+    folder: Path,
+    options: Mapping[str, Any],
+    instead: str,
+    accept: tuple[str, ...],
+    processes: int | None,
+    trust: list[str] | None,
+) -> Any:
+    """Replay through the scoring path."""
+    settings = load_settings(Settings, **({"trust": tuple(trust)} if trust else {}))
+    require("hansang.scoring.worker", "").steady_memory()
+    given = {"instead": instead, "accept": accept, "processes": processes, "settings": settings}
+    with progress("replay") as report:
+        return require("hansang.replay", "").replay(service, folder, **options, **given, report=report)
+
+
+def online(
+    service: str, folder: Path, options: Mapping[str, Any], url: str, rate: str, in_flight: int, timeout: float
+) -> Any:
+    """Replay as load."""
+    package = require("hansang.replay", "")
+    name = require("hansang.replay.candidate", "").name_of(service)
+    given = {"rate": package.Rate.of(rate), "in_flight": in_flight, "timeout": timeout}
+    with progress("replay") as report:
+        return package.load(name, url, folder, **options, **given, report=report)
+
+
+def distance(text: str | None) -> Any:
+    """Read how far a number may be from the recorded one."""
+    kind = require("hansang.replay.fields", "").Tolerance
+    return kind() if text is None else kind.of(text)
 
 
 def check(url: str | None, rate: str | None, instead: str, processes: int | None) -> None:

@@ -124,11 +124,11 @@ class Field:
         return changed
 
     def _confuse(self, leaves: Sequence[Leaf]) -> None:
-        """Count old against new while the field takes few values; numbers with a fraction are no labels."""
+        """Count old against new while the field takes few values; numbers that are not whole are no labels."""
         for name, old, new in leaves:
             if self.confusion is None:
                 return
-            if any(isinstance(value, float) and not value.is_integer() for value in (old, new)):
+            if isinstance(old, float) or isinstance(new, float):
                 self.confusion = None
                 return
             cell = (label_of(old), label_of(new))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -19,7 +18,7 @@ def flat(value: Any) -> Flat:
     A field that is null is as good as absent. A list of more than 16 elements is one leaf.
     """
     found: Flat = {}
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, inner in value.items():
             spread(str(name), inner, found)
     else:
@@ -31,7 +30,7 @@ def spread(name: str, value: Any, found: Flat) -> None:
     """Put the leaves of a value into `found`."""
     if value is None:
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, inner in value.items():
             spread(f"{name}.{key}", inner, found)
     elif isinstance(value, list) and len(value) <= LONGEST_LIST:

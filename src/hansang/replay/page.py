@@ -51,7 +51,8 @@ def overview(document: Mapping[str, Any]) -> Part:
         ("answered now by", document.get("answered_by") or document.get("url", "")),
     ]
     if models := document.get("models"):
-        rows.append(("models", ", ".join(f"{name} version {version}" for name, version in models.items())))
+        named = (f"{name.partition(' ')[2]} {version}".strip() for name, version in models.items())
+        rows.append(("models", ", ".join(named)))
     rows += [
         ("span", f"{document['first']} to {document['last']}"),
         ("rows replayed", f"{document['replayed']:,}"),
