@@ -14,9 +14,10 @@ import pytest
 
 from hansang.errors import RecordError
 from hansang.record import Recorder, read
+from hansang.record.feedback import feedback_recorder
 from hansang.record.segment import list_segments
 from hansang.record.table import SCHEMA
-from tests.record.making import ROOT, SHARED, TIME, MakeRows, ReadRows, compact, writer_command
+from tests.record.making import ROOT, SHARED, TIME, MakeRows, ReadRows, compact, truth_of, writer_command
 
 
 def test_parquet_closed_and_open_segments_are_one_view(
@@ -126,6 +127,26 @@ def test_four_writers_and_two_readers_at_once_see_consistent_views(
     assert faults == []
     assert min(views) > 2
     assert [int(row["id"][-12:]) for row in read_rows(tmp_path, "id")] == list(range(4 * count))
+
+
+def test_a_truth_told_while_the_record_is_opened_is_not_there_without_its_prediction(
+    tmp_path: Path, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictions, feedback = Recorder(tmp_path), feedback_recorder(tmp_path)
+    predictions.write([make_rows(0, 1)])
+
+    def predict_and_tell(folder: Path, *suffixes: str, kind: str = "predictions") -> list[Path]:
+        found = list_segments(folder, *suffixes, kind=kind)
+        rows = make_rows(predictions.rows_written, 1)
+        predictions.write([rows])
+        feedback.write([truth_of(rows.ids[0], b"1", TIME + 1)])
+        return found
+
+    monkeypatch.setattr(read, "list_segments", predict_and_tell)
+    with read.connect(tmp_path) as connection:
+        orphans = read.query(connection, "SELECT * FROM feedback ANTI JOIN predictions USING (id, row)")
+        assert read.query(connection, "SELECT count(*) AS rows FROM predictions").to_pylist() == [{"rows": 3}]
+    assert orphans.num_rows == 0
 
 
 def test_since_leaves_out_files_that_were_written_before(tmp_path: Path, make_rows: MakeRows) -> None:

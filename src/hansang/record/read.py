@@ -18,7 +18,8 @@ from hansang.record.segment import FEEDBACK, PREDICTIONS, list_segments, parquet
 from hansang.record.views import VIEWS, quoted
 
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-RELATIONS = {PREDICTIONS: (PREDICTIONS, "spool"), FEEDBACK: ("feedback_rows", "feedback_spool")}
+# Feedback is looked at first: what is told while the record is opened is then never there without its prediction.
+RELATIONS = {FEEDBACK: ("feedback_rows", "feedback_spool"), PREDICTIONS: (PREDICTIONS, "spool")}
 
 
 def connect(folder: str | Path, since: float | None = None, until: float | None = None) -> duckdb.DuckDBPyConnection:
@@ -26,8 +27,8 @@ def connect(folder: str | Path, since: float | None = None, until: float | None 
 
     `predictions` has every row, `feedback` every truth with its history, `outcomes` every live answer with its newest
     truth and its shadow, `pairs` every answer that was not sent (a shadow's, say) beside the live one. They are safe
-    beside writers and the compactor, and see every row whose write returned before the call. While the connection
-    lives, files are neither merged nor deleted.
+    beside writers and the compactor, and see every row whose write returned before the call; no truth is there whose
+    prediction only came meanwhile. While the connection lives, files are neither merged nor deleted.
 
     `since` and `until`, in seconds since the epoch, leave out files that cannot hold predictions from this time; they
     are not exact. Times are in UTC. Raises `RecordError` when there is no such folder.
