@@ -7,6 +7,9 @@ OURS = "hansang/logreg/onnx"
 P50_TOLERANCE = 1.1
 FLAT = 1.1
 SHADOWS = {"same": "the same model", "fails": "one that raises", "sleeps": "one that sleeps 5 s"}
+RECORD_US = 6
+FLAT_P99 = 1.25
+READ_FAULTS = ("missing", "twice_at_end", "twice", "gone", "shrunk", "astray", "orphans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ def judge(results: dict) -> list[Claim]:
         *_open_loop(results.get("openloop", {}).get("rows", [])),
         *_patterns(results.get("patterns", {})),
         *_at_rest(results.get("idle", {})),
+        *_record(results.get("record", {})),
+        *_kills(results.get("kills", {})),
+        *_warehouse(results.get("warehouse", {})),
         *_soak(results.get("soak", {})),
     ]
 
@@ -228,6 +234,66 @@ def _at_rest(idle: dict) -> Iterator[Claim]:
         f"{ready:.2f} s, of which the model {load:.2f} s",
         ready - load < 1.5,
     )
+
+
+def _record(record: dict) -> Iterator[Claim]:
+    if cost := record.get("cost"):
+        says = f"record on: at most {RECORD_US} µs of CPU a request over record off, compactor included"
+        measured = (
+            f"{cost['added_us']:+.2f} µs ({cost['on_us']:.1f} against {cost['off_us']:.1f}; middle half of the turns "
+            f"{cost['added_low_us']:+.2f} to {cost['added_high_us']:+.2f}; all together {cost['added_total_us']:+.2f})"
+        )
+        yield Claim(says, measured, max(cost["added_us"], cost["added_total_us"]) <= RECORD_US)
+    if outage := record.get("outage"):
+        yield from _outage(outage)
+    if limit := record.get("limit"):
+        measured = (
+            f"{limit['acknowledged']:,} answered, {limit['recorded']:,} recorded, {limit['lost']:,} counted as lost, "
+            f"{'said' if limit['said_by_readyz'] else 'not said'} by `/readyz`"
+        )
+        complete = limit["recorded"] + limit["lost"] == limit["acknowledged"] and not limit["failed"]
+        holds = complete and bool(limit["lost"]) and limit["said_by_readyz"]
+        yield Claim("spool limit reached: every row is recorded or counted as lost", measured, holds)
+    if readers := record.get("readers"):
+        faults = ", ".join(f"{name.replace('_', ' ')} {readers[name]}" for name in READ_FAULTS)
+        span = f"for {readers['seconds']:g} s"
+        says = f"{readers['workers']} workers write and two processes read {span}: consistent views"
+        measured = f"{readers['acknowledged']:,} rows, {readers['looks']} looks; {faults}"
+        yield Claim(says, measured, not any(readers[name] for name in READ_FAULTS))
+    if told := record.get("feedback"):
+        slowest = min(told["singles_per_s"], told["arrays_per_s"])
+        measured = f"{told['singles_per_s']:,} single, {told['arrays_per_s']:,} in arrays of 100; {told['lost']} lost"
+        yield Claim("feedback: at least 5,000 rows a second", measured, slowest >= 5000 and not told["lost"])
+
+
+def _outage(outage: dict) -> Iterator[Claim]:
+    down = f"a sink ({outage['kind']}) down for {outage['seconds_down']:g} s under load and back"
+    lost, twice = outage["missing"], outage["twice"] + outage["recorded_twice"]
+    measured = f"{outage['acknowledged']:,} rows acknowledged, {lost} missing there, {twice} twice"
+    whole = not (lost or twice or outage["failed"]) and outage["drained_seconds"] is not None
+    yield Claim(f"{down}: nothing lost, nothing twice", measured, whole)
+    for name in ("down", "back"):
+        says = f"p99 of single rows while that sink is {name} at most {FLAT_P99} of the p99 while it is up"
+        yield _compare(says, outage[f"p99_{name}_ms"], outage["p99_up_ms"], FLAT_P99, "ms", most=True)
+
+
+def _kills(kills: dict) -> Iterator[Claim]:
+    if kills:
+        fault = kills.get("fault")
+        says = f"{kills['rounds']} rounds of load with `kill -9`: nothing acknowledged is missing, nothing twice"
+        yield Claim(says, fault or f"{kills['predictions']:,} predictions, {kills['truths']:,} truths", not fault)
+
+
+def _warehouse(warehouse: dict) -> Iterator[Claim]:
+    if not warehouse:
+        return
+    rows, times = warehouse["rows"], warehouse["seconds"]
+    for key, says, most in (
+        ("hot", "p95 latency and mean output by variant for the last hour", 1.0),
+        ("show", "`hansang records show ID`", 0.3),
+    ):
+        if key in times:
+            yield Claim(f"{rows:,} records: {says} under {most:g} s", f"{times[key]:.3f} s", times[key] < most)
 
 
 def _soak(soak: dict) -> Iterator[Claim]:

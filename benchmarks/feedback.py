@@ -100,6 +100,31 @@ def measure(name: str, client: Client, packets: list[tuple[bytes, int, int]], pi
     return rows
 
 
+def quick(seconds: float) -> dict:
+    """Return the rows a second of two ways on recent predictions, each for so many seconds, and the rows lost."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "service.py").write_text(SERVICE)
+        command = [str(Path(sys.executable).with_name("hansang")), "serve", "service.py", "--port", "0"]
+        with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as server:
+            port = next(int(found[1]) for line in server.stdout if (found := re.search(r":(\d+)/docs", line)))
+            try:
+                client = Client(port)
+                named = predict(client, 20_000)
+                found = {}
+                ways = (("singles", singles(named, 64)[:-1]), ("arrays", arrays(named, 100)))
+                for name, packets in ways:
+                    started = time.perf_counter()
+                    rows = measure(f"{name}, recent", client, packets, server.pid, seconds)
+                    found |= {f"{name}_per_s": round(rows / (time.perf_counter() - started)), name: rows}
+            finally:
+                server.terminate()
+        count = "SELECT count(*) AS rows FROM feedback_rows"
+        done = subprocess.run(
+            [command[0], "records", "sql", count, "--json"], cwd=place, capture_output=True, check=True
+        )
+        return found | {"lost": found["singles"] + found["arrays"] - json.loads(done.stdout)["rows"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)

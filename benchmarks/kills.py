@@ -23,6 +23,7 @@ import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+import report
 from feedback import SERVICE
 
 from hansang.record.read import connect, query
@@ -122,13 +123,23 @@ def run(folder: Path, rounds: int, workers: int, calls: int = 4) -> tuple[int, i
     return len(predicted), len(told)
 
 
+def keep(found: dict) -> None:
+    """Keep the verdict for the page of benchmarks."""
+    report.save_results({**report.load_results(), "kills": found})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        predicted, told = run(Path(place), given.rounds, given.workers)
+        try:
+            predicted, told = run(Path(place), given.rounds, given.workers)
+        except AssertionError as fault:
+            keep({"rounds": given.rounds, "fault": str(fault)})
+            raise
+    keep({"rounds": given.rounds, "predictions": predicted, "truths": told})
     print(f"{given.rounds} rounds: {predicted:,} predictions and {told:,} truths, none missing, none twice")
 
 

@@ -95,6 +95,7 @@ def _commands(results: dict) -> str:
             "python benchmarks/run.py --quick                    # shorter runs, fewer forms",
             "python benchmarks/run.py --only hansang,echo,idle   # some rows again; the others are kept, marked",
             "python benchmarks/soak.py --minutes 10",
+            "python benchmarks/kills.py; python benchmarks/warehouse.py   # their verdicts are in the table above",
             "```",
             "",
             f"The last run was `python benchmarks/run.py {results['arguments']}`.",

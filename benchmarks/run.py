@@ -16,10 +16,11 @@ import offline
 import online
 import openloop
 import patterns
+import record
 import report
 import tables
 
-SECTIONS = ("patterns", "offline", "openloop", "idle")
+SECTIONS = ("patterns", "offline", "openloop", "idle", "record")
 
 
 def main() -> int:
@@ -64,6 +65,7 @@ def _measure_sections(results: dict, wanted: set[str], given: argparse.Namespace
         "patterns": lambda: patterns.measure(given.seconds, turns=1 if given.quick else 9),
         "idle": lambda: idle.measure(5 if given.quick else 20),
         "openloop": lambda: {"rows": openloop.measure(3 if given.quick else 15)},
+        "record": lambda: record.measure(given.quick),
         "offline": lambda: {"rows": offline.measure(100_000 if given.quick else 1_000_000)},
     }
     for name, measure in todo.items():

@@ -34,6 +34,7 @@ def all_tables(results: dict, claims: Sequence[Claim]) -> list[Table]:
         _offline(results.get("offline", {})),
         _open_loop(results.get("openloop", {})),
         _at_rest(results.get("idle", {})),
+        _record(results.get("record", {})),
         _claims(claims),
     ]
     return [table for table in tables if table.rows]
@@ -234,6 +235,21 @@ def _at_rest(idle: dict) -> Table:
         ("of which the model's own load", f"{idle['model_load_s']:.2f} s"),
     ]
     return Table("At rest", ("what", "measured"), rows)
+
+
+def _record(record: dict) -> Table:
+    rows = [
+        (str(number), f"sink {phase['sink']}", f"{phase['p50_ms']:.2f}", f"{phase['p99_ms']:.2f}", f"{phase['rows']:,}")
+        for number, phase in enumerate(record.get("outage", {}).get("phases", ()), 1)
+    ]
+    if cost := record.get("cost"):
+        rows.append(("", "record off, 64 connections", "", f"{cost['p99_off_ms']:.2f}", ""))
+        rows.append(("", "record on, 64 connections", "", f"{cost['p99_on_ms']:.2f}", f"{cost['requests']:,}"))
+    says = (
+        "single rows in an open loop, beside arrays that make 4,000 rows a second for the sink to take; the last lines "
+        "are the turns of the record's cost"
+    )
+    return Table("The record while a sink comes and goes", ("phase", "", "p50 ms", "p99 ms", "rows"), rows, says)
 
 
 def _claims(claims: Sequence[Claim]) -> Table:

@@ -150,3 +150,78 @@ def test_the_cpu_of_this_process_is_seen(harness: Any) -> None:
     sum(range(3_000_000))
     assert usage.cpu_seconds([os.getpid()]) > before
     assert usage.pss_mb([os.getpid()]) > 1
+
+
+OUTAGE = {
+    "kind": "PostgreSQL",
+    "seconds_down": 60.0,
+    "acknowledged": 100,
+    "failed": 0,
+    "missing": 0,
+    "twice": 0,
+    "recorded_twice": 0,
+    "drained_seconds": 1.0,
+    "p99_up_ms": 2.0,
+    "p99_down_ms": 2.4,
+    "p99_back_ms": 3.0,
+    "phases": [{"sink": "up", "p50_ms": 1.0, "p99_ms": 2.0, "rows": 10}],
+}
+COST = {
+    "on_us": 31.0,
+    "off_us": 26.0,
+    "added_us": 5.0,
+    "added_low_us": 4.0,
+    "added_high_us": 6.0,
+    "added_total_us": 6.5,
+    "p99_on_ms": 3.0,
+    "p99_off_ms": 3.0,
+    "requests": 1000,
+}
+
+
+def test_the_record_is_judged_by_what_was_lost_doubled_and_slowed(harness: Any) -> None:
+    claims = harness("claims")
+    found = {claim.says: claim for claim in claims.judge({"record": {"outage": OUTAGE}})}
+    down = "a sink (PostgreSQL) down for 60 s under load and back: nothing lost, nothing twice"
+    assert found[down].holds is True
+    assert found["p99 of single rows while that sink is down at most 1.25 of the p99 while it is up"].holds is True
+    assert found["p99 of single rows while that sink is back at most 1.25 of the p99 while it is up"].holds is False
+    for fault in ("missing", "twice", "recorded_twice", "failed"):
+        worse = {claim.says: claim for claim in claims.judge({"record": {"outage": {**OUTAGE, fault: 1}}})}
+        assert worse[down].holds is False
+
+
+def test_the_records_cost_is_the_larger_of_its_two_figures(harness: Any) -> None:
+    claims, tables = harness("claims"), harness("tables")
+    says = "record on: at most 6 µs of CPU a request over record off, compactor included"
+    judged = claims.judge({"record": {"cost": COST}})
+    assert {claim.says: claim.holds for claim in judged}[says] is False
+    cheaper = claims.judge({"record": {"cost": {**COST, "added_total_us": 5.5}}})
+    assert {claim.says: claim.holds for claim in cheaper}[says] is True
+    made = {table.title: table for table in tables.all_tables({"record": {"cost": COST, "outage": OUTAGE}}, judged)}
+    assert len(made["The record while a sink comes and goes"].rows) == 3
+
+
+def test_rows_that_are_neither_recorded_nor_counted_fail_the_statement(harness: Any) -> None:
+    claims = harness("claims")
+    limit = {"acknowledged": 10, "recorded": 4, "lost": 6, "failed": 0, "said_by_readyz": True}
+    says = "spool limit reached: every row is recorded or counted as lost"
+
+    def holds(**changes: Any) -> Any:
+        return {claim.says: claim.holds for claim in claims.judge({"record": {"limit": {**limit, **changes}}})}[says]
+
+    assert holds() is True
+    assert holds(lost=5) is False
+    assert holds(said_by_readyz=False) is False
+    assert holds(recorded=10, lost=0) is False  # the limit was not reached
+
+
+def test_faults_of_a_long_run_are_kept_as_its_verdict(harness: Any) -> None:
+    claims = harness("claims")
+    given = ({"rounds": 50, "predictions": 9, "truths": 8}, {"rounds": 50, "fault": "a row is missing"})
+    good, bad = (claim for one in given for claim in claims.judge({"kills": one}) if "kill" in claim.says)
+    assert (good.holds, bad.holds, bad.measured) == (True, False, "a row is missing")
+    house = {"rows": 10_000_000, "seconds": {"hot": 0.4, "show": 0.5}}
+    found = {claim.says: claim.holds for claim in claims.judge({"warehouse": house})}
+    assert found["10,000,000 records: p95 latency and mean output by variant for the last hour under 1 s"] is True
+    assert found["10,000,000 records: `hansang records show ID` under 0.3 s"] is False
