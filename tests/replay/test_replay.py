@@ -15,7 +15,15 @@ from hansang.replay import Replay, replay
 from hansang.replay.fields import Tolerance
 from tests.replay.conftest import NOON, RIDES, SHARED, Tell, Write, answer
 
-Document = dict[str, Any]
+NAMED = """
+from hansang import Service, node
+
+@node.each
+def same(row: dict[str, object]) -> dict[str, object]:
+    return {"row": row["km"], "error": "none", "output.a": 2}
+
+service = Service("named", same, input=dict[str, object])
+"""
 
 
 @pytest.fixture
@@ -186,6 +194,24 @@ def test_several_processes_find_what_one_finds(folder: Path, write: Write, faste
     for unlike in ("seconds", "rows_per_second", "processes", "one_row_ms"):
         del one[unlike], two[unlike]
     assert two == one
+
+
+def test_a_version_that_answers_no_row_is_reported_like_any_other(
+    folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIDES_LIMIT", "0")
+    write([1, 2])
+    found = replayed(folder).document()
+    assert (found["newly_failed"], found["answered_by_both"], found["fields"]) == (2, 0, {})
+    assert found["one_row_ms"] == {"p50": None, "p95": None, "p99": None}
+
+
+def test_fields_with_names_that_scoring_needs_are_compared(folder: Path, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "named.py").write_text(NAMED)
+    write([1], outputs=[b'{"row": 1.0, "error": "none", "output.a": 2}'], shared=replace(SHARED, service="named"))
+    found = replay("named.py", folder, processes=1).document()
+    assert found["changed"] == 0
+    assert list(found["fields"]) == ["error", "output.a", "row"]
 
 
 def test_a_name_needs_somebody_who_answers(folder: Path, write: Write) -> None:

@@ -37,7 +37,7 @@ Report = Callable[[int, float], None]
 STEP = 8192  # pairs that are compared at once
 PROBED = 200  # rows that are answered one by one for the latency
 PROBE_SECONDS = 3.0
-PREFIX = "output."  # how scoring calls a field of an answer whose name it needs itself
+TAKEN = ("row", "source", "error")  # names that scoring needs itself: fields of an answer get a prefix
 
 
 class Options(TypedDict, total=False):
@@ -208,7 +208,8 @@ def in_steps(path: Path) -> Iterator[pa.Table]:
 
 def pairs_of(old: pa.Table, new: pa.Table) -> Iterator[Pair]:
     """Make pairs of recorded rows and the rows that scoring gave."""
-    names = {name: name.removeprefix(PREFIX) for name in new.column_names if name not in ("row", "source", "error")}
+    renamed = {f"output.{name}": name for name in TAKEN}
+    names = {name: renamed.get(name, name) for name in new.column_names if name not in TAKEN}
     texts = {name for name in names if pa.types.is_string(new.schema.field(name).type)}
     fields = new.select(list(names)).to_pylist() if names else [{}] * new.num_rows
     for row, error, values in zip(old.to_pylist(), new["error"].to_pylist(), fields, strict=True):
