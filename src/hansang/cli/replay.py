@@ -80,9 +80,9 @@ def replay(  # noqa: PLR0913, PLR0917  # each is an option of the command
     share = part(allow)
     pages, rows = outputs(out or [])
     options: dict[str, Any] = {"since": since, "until": until, "endpoint": endpoint, "version": version}
-    options |= {"limit": limit, "rows": rows, "tolerance": distance(tolerance)}
+    options |= {"limit": limit, "rows": rows, "tolerance": distance(tolerance), "accept": tuple(accept or ())}
     if url is None:
-        found = offline(service, folder, options, instead or "", tuple(accept or ()), processes, trust)
+        found = offline(service, folder, options, instead or "", processes, trust)
     else:
         found = online(service, folder, options, url, rate or "1x", in_flight, timeout)
     document = found.document()
@@ -100,14 +100,13 @@ def offline(
     folder: Path,
     options: Mapping[str, Any],
     instead: str,
-    accept: tuple[str, ...],
     processes: int | None,
     trust: list[str] | None,
 ) -> Any:
     """Replay through the scoring path."""
     settings = load_settings(Settings, **({"trust": tuple(trust)} if trust else {}))
     require("hansang.scoring.worker", "").steady_memory()
-    given = {"instead": instead, "accept": accept, "processes": processes, "settings": settings}
+    given = {"instead": instead, "processes": processes, "settings": settings}
     with progress("replay") as report:
         return require("hansang.replay", "").replay(service, folder, **options, **given, report=report)
 

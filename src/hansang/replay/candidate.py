@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hansang.codec import Codec
 from hansang.errors import UsageError
-from hansang.replay.recorded import UPLOAD, named
+from hansang.replay.recorded import named
 from hansang.service import Endpoint, Service
 from hansang.target import SCHEMES, load_target
 
@@ -71,13 +69,3 @@ def is_service(text: str) -> bool:
         return False
     place = text.partition(":")[0]
     return Path(place).suffix == ".py" or (":" in text and not Path(text).exists())
-
-
-def altered_fields(codec: Codec, accepted: Iterable[str] = ()) -> dict[str, str]:
-    """Name the fields of an input that a record does not hold as they came, with how: uploads are there by their hash.
-
-    A row in which such a field counts is not replayed; `accepted` are fields whose recorded value is good enough. What
-    else keeps a value out of the record belongs here.
-    """
-    found = dict.fromkeys(codec.uploads, UPLOAD)
-    return {name: how for name, how in found.items() if name not in set(accepted)}

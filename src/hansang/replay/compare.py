@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -61,9 +62,10 @@ def pair_of(row: Mapping[str, Any]) -> Pair:
 
 @dataclass(slots=True)
 class Comparison:
-    """What became of all pairs."""
+    """What became of all pairs; `hidden` are fields whose recorded values are not those that were sent, with how."""
 
     tolerance: Tolerance = field(default_factory=Tolerance)
+    hidden: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
     both: int = 0
     changed: int = 0
@@ -87,7 +89,7 @@ class Comparison:
         for place, pair in enumerate(pairs):
             if pair.old is None or pair.new is None:
                 continue
-            for name in {**pair.old, **pair.new}:
+            for name in self._shown({**pair.old, **pair.new}):
                 leaves.setdefault(name, []).append(((pair.id, pair.row), pair.old.get(name), pair.new.get(name)))
                 places.setdefault(name, []).append(place)
             if pair.truth is not None:
@@ -128,9 +130,17 @@ class Comparison:
         found = truths(pair.truth, pair.old, pair.new)
         self.told += bool(found)
         self.unused_truths += not found
-        for name, truth in found.items():
+        for name, truth in {name: found[name] for name in self._shown(found)}.items():
             if name in self.quality or len(self.quality) + len(true) < FIELDS:
                 true.setdefault(name, []).append((pair.old[name], pair.new[name], truth))
+
+    def _shown(self, names: Iterable[str]) -> list[str]:
+        """Leave out the leaves of hidden fields."""
+        return (
+            [name for name in names if re.split(r"[.[]", name, maxsplit=1)[0] not in self.hidden]
+            if self.hidden
+            else list(names)
+        )
 
     def _field(self, name: str) -> Field:
         known = self.fields.get(name)
@@ -161,6 +171,7 @@ class Comparison:
             "newly_answered": self.newly_answered,
             "failed_both_times": self.failed_twice,
             "recorded_answer_unknown": self.unknown,
+            "fields_not_compared": dict(self.hidden),
             "errors": dict(self.errors.most_common()),
             "fields": {name: field.document() for name, field in sorted(self.fields.items())},
             "quality": {name: quality.document() for name, quality in sorted(self.quality.items())},

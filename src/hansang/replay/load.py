@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from hansang.errors import RecordError, UsageError
 from hansang.peers.http import Address, Answer, NoAnswer, Pool
 from hansang.record.moments import Moment
+from hansang.replay.altered import of_openapi
 from hansang.replay.compare import Comparison, Pair
 from hansang.replay.fields import Tolerance
 from hansang.replay.flat import flat
@@ -31,6 +32,7 @@ TOGETHER = 1000  # rows that are compared at once
 AHEAD = 256  # requests that are read at once
 LEAD = 0.05  # seconds between the start and the first request
 OK = 400
+TIMEOUT = 10.0
 Report = Callable[[int, float], None]
 
 
@@ -70,6 +72,7 @@ class Options(TypedDict, total=False):
     endpoint: str | None
     version: str | None
     limit: int | None
+    accept: tuple[str, ...]
     tolerance: Tolerance
     rows: Path | None
     report: Report | None
@@ -140,7 +143,8 @@ def rate(count: int, seconds: float) -> float:
 def load(service: str, url: str, folder: str | Path = ".hansang/records", **options: Unpack[Options]) -> Load:
     """Send the recorded requests of a service, by its name in the record, to a server; compare its answers.
 
-    The rows of an array go together. A `url` without a path gets the endpoint's. The loop is open: a request is sent
+    The rows of an array go together. Which fields of the rows the record may hold in another form is asked of the
+    server's `/openapi.json`. A `url` without a path gets the endpoint's. The loop is open: a request is sent
     when it is due, whether or not earlier ones were answered. The server records what it answers as it always does,
     with the request id `replay-` and the recorded prediction id; such rows are never replayed themselves.
 
@@ -156,13 +160,27 @@ def load(service: str, url: str, folder: str | Path = ".hansang/records", **opti
         name = endpoint_of(connection, chosen, ())
         place_of = address.path if address.path != "/" else f"/{name}"
         some = (options.get("version"), options.get("limit"))
-        selection = Selection(Path(folder), service, name, start, end, *some)
-        found = Load(service, name, url, Taken(), Comparison(options.get("tolerance", Tolerance())))
+        rows_altered, hidden = of_openapi(asyncio.run(described(Pool(address), options)), place_of)
+        accept = options.get("accept", ())
+        altered = {field: how for field, how in rows_altered.items() if field not in accept}
+        selection = Selection(Path(folder), service, name, start, end, *some, altered, accept)
+        comparison = Comparison(options.get("tolerance", Tolerance()), hidden)
+        found = Load(service, name, url, Taken(), comparison)
         driver = Driver(found, options, place_of, rows)
         asyncio.run(driver.through(Pool(address, options.get("in_flight", 256)), connection, selection))
     if not found.requests and not found.taken.left:
         raise RecordError(f"no rows of {service!r} in this time to be replayed")
     return found
+
+
+async def described(pool: Pool, options: Options) -> Any:
+    """Ask a server for its description; None where it gives none."""
+    try:
+        async with pool, asyncio.timeout(options.get("timeout", TIMEOUT)):
+            answer = await pool.ask("GET", "/openapi.json", {}, b"")
+    except (TimeoutError, NoAnswer):
+        return None
+    return read(answer) if answer.status < OK else None
 
 
 class Driver:
@@ -171,7 +189,7 @@ class Driver:
     def __init__(self, found: Load, options: Options, path: str, rows: RowsFile | None) -> None:
         self.found = found
         self.rate = options.get("rate", Rate())
-        self.timeout = options.get("timeout", 10.0)
+        self.timeout = options.get("timeout", TIMEOUT)
         self.free = asyncio.Semaphore(options.get("in_flight", 256))
         self.report = options.get("report")
         self.path = path

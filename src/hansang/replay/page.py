@@ -63,6 +63,8 @@ def overview(document: Mapping[str, Any]) -> Part:
     ]
     if document["recorded_answer_unknown"]:
         rows.append(("recorded answer too large to compare", f"{document['recorded_answer_unknown']:,}"))
+    if hidden := document["fields_not_compared"]:
+        rows.append(("fields not compared", ", ".join(f"{name} ({how})" for name, how in hidden.items())))
     if "asked_rate" in document:
         rows += sending(document)
     else:

@@ -17,28 +17,30 @@ from hansang.errors import RecordError, UsageError
 from hansang.record.moments import Moment, read_moment
 from hansang.record.read import connect
 from hansang.record.views import quoted
+from hansang.replay.altered import DROP
 
 MARK = "replay-"  # how the request id of a replayed request begins
 OMITTED = '{"omitted": "'  # how the record writes a body above its limit
-HASHED = r'\{"sha256": ?"[0-9a-f]{64}"'  # how it writes an upload
+REFERRED = r'\{"sha256": ?"[0-9a-f]{64}"'  # how it writes an upload or a payload
+HASHED = '"hash:[0-9a-f]{32}"'  # how it writes a field that is hashed
 BATCH = 8192
 MEMORY = "1GB"  # beyond it DuckDB sorts on disk
 
 NO_INPUT = "the record has no input: the row did not fit the schema, or was refused before it was read"
+HASH = "a field in the input was hashed before it was recorded"
 REFERENCE = "a file or payload in the input is not in the record, which has its hash only"
 TOO_LARGE = "the input was above HANSANG_RECORD_BODY_LIMIT: the record has its hash only"
 PREDICT = "predict"
-UPLOAD = "upload"
-DROP = "drop"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which rows of a record are replayed: live ones of one service and endpoint.
 
-    `altered` names fields of the input that the record does not hold as they came, with how (`upload`, `hash`, `mask`,
-    `drop`): rows with such a field cannot be replayed, since the model would see another value than it saw then. With
-    `drop` the record does not show which rows had the field, so it is all of them.
+    `altered` names fields of the input that the record does not hold as they came, with how; see `altered_fields`. Rows
+    with such a field cannot be replayed, since the model would see another value than it saw then. With `drop` the
+    record does not show which rows had the field, so it is all of them. Without `accept`, the fields whose recorded
+    value is good enough, no hash is let pass that looks like one of the record's.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Selection:
     version: str | None = None
     limit: int | None = None
     altered: Mapping[str, str] = field(default_factory=dict)
+    accept: tuple[str, ...] = ()
 
     def condition(self) -> str:
         """Write the condition of the rows that are meant."""
@@ -71,16 +74,17 @@ class Selection:
         for name, how in self.altered.items():
             there = "true" if how == DROP else f"TRY(json_extract_string(input, {quoted(pointer(name))})) IS NOT NULL"
             cases.append((there, f"the record does not hold the field {name} as it came ({how})"))
-        cases.append((f"regexp_matches(input, {quoted(HASHED)})", REFERENCE))
+        cases += [(matches("input", REFERRED), REFERENCE)]
+        cases += [] if self.accept else [(matches("input", HASHED), HASH)]
         return f"CASE {' '.join(f'WHEN {when} THEN {quoted(text)}' for when, text in cases)} END"
 
     def rows(self) -> str:
         """Write the query for the rows with what is compared, in no order."""
         first = f" ORDER BY time, id, row LIMIT {self.limit}" if self.limit is not None else ""
+        elsewhere = f"({omitted('output')} OR {matches('output', REFERRED)})"
         return f"""
             SELECT id, row, time, version, status, error, latency_ms, input, truth, {self.reason()} AS reason,
-                   output IS NOT NULL AND {omitted("output")} AS unknown,
-                   CASE WHEN NOT ({omitted("output")}) THEN output END AS output
+                   output IS NOT NULL AND {elsewhere} AS unknown, CASE WHEN NOT ({elsewhere}) THEN output END AS output
             FROM outcomes WHERE {self.condition()}{first}
         """
 
@@ -88,6 +92,11 @@ class Selection:
 def omitted(column: str) -> str:
     """Write the condition that a body was too large for the record."""
     return f"coalesce(starts_with({column}, {quoted(OMITTED)}), false)"
+
+
+def matches(column: str, pattern: str) -> str:
+    """Write the condition that a body holds something."""
+    return f"coalesce(regexp_matches({column}, {quoted(pattern)}), false)"
 
 
 def pointer(name: str) -> str:

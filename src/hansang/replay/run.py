@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from hansang.batch import Batch
+from hansang.codec import Codec
 from hansang.errors import Problem
 from hansang.graph import settle
 from hansang.models.signature import OUTPUT
 from hansang.record.moments import Moment
-from hansang.replay.candidate import Candidate, altered_fields, find_candidate
+from hansang.replay.altered import altered_fields
+from hansang.replay.candidate import Candidate, find_candidate
 from hansang.replay.compare import Comparison, Pair, pair_of
 from hansang.replay.fields import Tolerance
 from hansang.replay.flat import Flat, flat
@@ -110,7 +112,7 @@ def replay(service: str, folder: str | Path = ".hansang/records", **options: Unp
     started = time.perf_counter()
     settings = options.get("settings") or load_settings(Settings)
     start, end = moments(options.get("since"), options.get("until"))
-    candidate = find_candidate(service, options.get("instead", ""))
+    candidate, accept = find_candidate(service, options.get("instead", "")), options.get("accept", ())
     with TemporaryDirectory(prefix="hansang-replay-") as place, ExitStack() as stack:
         scratch = Path(place)
         path = options.get("rows")
@@ -120,11 +122,12 @@ def replay(service: str, folder: str | Path = ".hansang/records", **options: Unp
             name = endpoint_of(connection, chosen, [each.name for each in candidate.service.endpoints])
             candidate.service.load(settings)
             codec = codec_of(candidate.endpoint(name))
-            altered = altered_fields(codec, options.get("accept", ()))
-            some = (options.get("version"), options.get("limit"), altered)
+            altered = altered_fields(codec.schema, codec.schema, policies_of(settings), accept)
+            some = (options.get("version"), options.get("limit"), altered, accept)
             selection = Selection(Path(folder), candidate.name, name, start, end, *some)
             taken = take(connection, selection, scratch / "input.jsonl", scratch / "recorded.parquet")
-        comparison, probe = Comparison(options.get("tolerance", Tolerance())), Probe(scratch / "input.jsonl")
+        comparison = Comparison(options.get("tolerance", Tolerance()), hidden_fields(codec, settings))
+        probe = Probe(scratch / "input.jsonl")
         summary = answered(candidate, name, scratch, settings, options, probe) if taken.rows else None
         if summary is not None:
             compare(scratch, comparison, rows)
@@ -133,6 +136,19 @@ def replay(service: str, folder: str | Path = ".hansang/records", **options: Unp
     by = " with ".join(part for part in (candidate.target, candidate.instead) if part)
     took = time.perf_counter() - started
     return Replay(candidate.name, name, by, taken, comparison, models, took, processes, probe.times)
+
+
+def policies_of(settings: Settings) -> dict[str, str]:
+    """Give the field policies that are set outside of the schemas."""
+    return dict(getattr(settings, "policies", {}))
+
+
+def hidden_fields(codec: Codec, settings: Settings) -> dict[str, str]:
+    """Name the fields of the answers that the record does not hold as they were sent."""
+    if codec.output is None:
+        return policies_of(settings)
+    schema = codec.output.json_schema(mode="serialization")
+    return altered_fields(schema, schema, policies_of(settings))
 
 
 def answered(
