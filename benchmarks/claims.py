@@ -241,7 +241,8 @@ def _record(record: dict) -> Iterator[Claim]:
         says = f"record on: at most {RECORD_US} µs of CPU a request over record off, compactor included"
         measured = (
             f"{cost['added_us']:+.2f} µs ({cost['on_us']:.1f} against {cost['off_us']:.1f}; middle half of the turns "
-            f"{cost['added_low_us']:+.2f} to {cost['added_high_us']:+.2f}; all together {cost['added_total_us']:+.2f})"
+            f"{cost['added_low_us']:+.2f} to {cost['added_high_us']:+.2f}; all together {cost['added_total_us']:+.2f}, "
+            f"of which the compactor {cost['compactor_us']:.2f})"
         )
         yield Claim(says, measured, max(cost["added_us"], cost["added_total_us"]) <= RECORD_US)
     if outage := record.get("outage"):

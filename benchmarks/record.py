@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import environments
 import feedback
@@ -19,6 +20,7 @@ import outage
 import patterns
 import readers
 import report
+import usage
 from catalog import BOTH, MODELS
 from load import Loaded
 from server import Server, free_port
@@ -73,6 +75,12 @@ def answered(server: Server) -> int:
     return round(sum(float(line.rpartition(" ")[2]) for line in lines))
 
 
+def compactor_seconds(server: Server) -> float:
+    """Give the CPU time of a server's compactor alone."""
+    mine = [pid for pid in server.pids() if b"hansang.record.compact" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return usage.cpu_seconds(mine)
+
+
 def warm(server: Server, seconds: float) -> None:
     """Load a server until its compactor, which imports Arrow for it, has made a first file."""
     until = time.monotonic() + WARM_SECONDS
@@ -97,11 +105,13 @@ def cost(seconds: float, turns: int) -> dict:
         order = [off, on]
         patterns.run(without, seconds)
         warm(within, seconds)
+        before = compactor_seconds(within)
         for _ in range(turns):
             for side in order:
                 side.turn(seconds)
             order.reverse()
         settle(within)
+        compacting = compactor_seconds(within) - before
         for side in (off, on):
             side.marks.append(side.server.cpu_seconds())
         added = [its - bare for its, bare in zip(on.costs(), off.costs(), strict=True)]
@@ -117,6 +127,7 @@ def cost(seconds: float, turns: int) -> dict:
         "added_low_us": round(sorted(added)[turns // 4], 2),
         "added_high_us": round(sorted(added)[-1 - turns // 4], 2),
         "added_total_us": round(totals[0] - totals[1], 2),
+        "compactor_us": round(1e6 * compacting / sum(on.counts), 2),
         "p99_on_ms": round(middle(run.p99_ms for run in on.runs), 2),
         "p99_off_ms": round(middle(run.p99_ms for run in off.runs), 2),
         "requests": sum(on.counts),

@@ -173,6 +173,7 @@ COST = {
     "added_low_us": 4.0,
     "added_high_us": 6.0,
     "added_total_us": 6.5,
+    "compactor_us": 1.5,
     "p99_on_ms": 3.0,
     "p99_off_ms": 3.0,
     "requests": 1000,
