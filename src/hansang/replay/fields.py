@@ -18,6 +18,7 @@ from hansang.replay.sketch import Moments, Sketch, rounded, wilson
 
 LARGEST = 10  # the differences that are named
 LABELS = 20  # beyond so many a field is free text, without a table of old against new
+NO_LABELS = {float, list, dict}
 FLOAT_NOISE = 1e-9  # relative; models differ by so much from batch to batch
 
 Name = tuple[str, int]  # prediction id and row
@@ -125,18 +126,20 @@ class Field:
 
     def _confuse(self, leaves: Sequence[Leaf]) -> None:
         """Count old against new while the field takes few values; numbers that are not whole are no labels."""
-        for name, old, new in leaves:
-            if self.confusion is None:
-                return
-            if isinstance(old, float) or isinstance(new, float):
-                self.confusion = None
-                return
-            cell = (label_of(old), label_of(new))
-            self.confusion[cell] += 1
-            if self.confusion[cell] == 1:
-                self.examples[cell] = name
-                if len({label for cell in self.confusion for label in cell}) > LABELS:
-                    self.confusion = None
+        if self.confusion is None:
+            return
+        cells = [(old, new, type(old), type(new)) for _, old, new in leaves]  # True is no 1
+        counts = Counter(cells) if not {kind for cell in cells for kind in cell[2:]} & NO_LABELS else None
+        if counts is None or len(counts) > LABELS * LABELS:
+            self.confusion = None
+            return
+        for cell, count in counts.items():
+            labels = (label_of(cell[0]), label_of(cell[1]))
+            if labels not in self.confusion:
+                self.examples[labels] = leaves[cells.index(cell)][0]
+            self.confusion[labels] += count
+        if len({label for labels in self.confusion for label in labels}) > LABELS:
+            self.confusion = None
 
     def document(self) -> dict[str, Any]:
         """Give plain values."""

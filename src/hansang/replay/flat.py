@@ -18,11 +18,14 @@ def flat(value: Any) -> Flat:
     A field that is null is as good as absent. A list of more than 16 elements is one leaf.
     """
     found: Flat = {}
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            spread(str(name), inner, found)
-    else:
+    if not isinstance(value, dict):
         spread(OUTPUT, value, found)
+        return found
+    for name, inner in value.items():
+        if isinstance(inner, dict | list):
+            spread(name, inner, found)
+        elif inner is not None:
+            found[name] = inner
     return found
 
 
