@@ -149,6 +149,12 @@ def test_a_truth_told_while_the_record_is_opened_is_not_there_without_its_predic
     assert orphans.num_rows == 0
 
 
+def test_a_long_query_prints_nothing(tmp_path: Path) -> None:
+    with read.connect(tmp_path) as connection:
+        setting = read.query(connection, "SELECT current_setting('enable_progress_bar') AS shown")
+    assert setting.to_pylist() == [{"shown": False}]
+
+
 def test_since_leaves_out_files_that_were_written_before(tmp_path: Path, make_rows: MakeRows) -> None:
     recorder = Recorder(tmp_path)
     for first in (0, 1):

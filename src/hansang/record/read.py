@@ -42,7 +42,7 @@ def connect(folder: str | Path, since: float | None = None, until: float | None 
         if held is not None:
             weakref.finalize(connection, os.close, held)
             held = None
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")  # it would stand in what we print
         for kind, (name, spool) in RELATIONS.items():
             rows, files = snapshot(folder, since, until if kind == PREDICTIONS else None, kind)
             connection.register(spool, rows)
