@@ -15,9 +15,8 @@ from tests.shape.tree import PROJECT, Function, Module, modules
 FLOORS = (
     {"cli"},
     {"up"},
-    {"server", "scoring", "doctor", "reports"},
     {"replay"},
-    {"server", "scoring", "doctor"},
+    {"server", "scoring", "doctor", "reports"},
     {"target", "alone", "pictures"},
     {"service"},
     {"joints"},

@@ -12,41 +12,11 @@ from typing import Any
 import typer
 
 from hansang import __version__
-from hansang.cli.describe import describe
-from hansang.cli.doctor import doctor
-from hansang.cli.export import export, status
-from hansang.cli.feedback import feedback
-from hansang.cli.lag import lag
-from hansang.cli.records import app as records
-from hansang.cli.replay import replay
-from hansang.cli.score import score
-from hansang.cli.serve import serve
-from hansang.cli.switch import app as switch
-from hansang.cli.up import up
 from hansang.errors import HansangError, UsageError
 from hansang.extras import require
 
-COMMANDS = ("serve", "up", "score", "feedback", "report", "doctor", "describe", "logging")
+COMMANDS = ("serve", "up", "score", "replay", "feedback", "report", "doctor", "describe", "logging")
 GROUPS = {"records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"}, "switch": {}}
-app = typer.Typer(
-    name="hansang",
-    help="From a trained model to a production service that stays good.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command()(serve)
-app.command()(up)
-app.command()(score)
-app.command()(replay)
-app.command()(feedback)
-app.command()(doctor)
-app.command()(describe)
-records.command()(export)
-records.command()(lag)
-records.command()(status)
-app.add_typer(records, name="records")
-app.add_typer(switch, name="switch")
 
 
 def show_version(value: bool) -> None:
