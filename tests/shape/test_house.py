@@ -18,6 +18,8 @@ FLOORS = (
     {"replay"},
     {"server", "scoring", "doctor", "reports"},
     {"target", "alone", "pictures"},
+    {"server", "scoring", "doctor"},
+    {"target", "alone", "pictures", "rollout"},
     {"service"},
     {"joints"},
     {"outline"},
