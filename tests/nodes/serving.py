@@ -23,7 +23,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 @asynccontextmanager
 async def serving(service: Service, folder: Path, **settings: Any) -> AsyncIterator[str]:
     """Serve a service on this event loop; gives where."""
-    chosen = Settings(records=folder / "records", port=0, record=False, **settings)
+    chosen = Settings(**{"records": folder / "records", "port": 0, "record": False, **settings})
     listener = bind(chosen)
     ready = asyncio.Event()
     service.app.state.settings = chosen

@@ -86,14 +86,22 @@ def test_a_challenger_with_few_more_faults_than_are_allowed_for_passes(rng: np.r
     assert Errors(more=0.001).check(arms).state == "fail"
 
 
-def test_a_challenger_five_times_slower_fails_once_the_champion_is_known(rng: np.random.Generator) -> None:
-    old, new = {"latency_ms": rng.lognormal(0, 0.3, 200)}, {"latency_ms": 5 * rng.lognormal(0, 0.3, 20)}
-    finding = Latency().check(split(0.1, 200, 20, old, new))
-    assert finding.state == "fail"
-    assert finding.evidence["ratio_at_least"] > 1.5
-    assert "the limit is 1.5 times that" in finding.why
-    few = {"latency_ms": old["latency_ms"][:100]}
-    assert Latency().check(split(0.1, 100, 20, few, new)).state == "not enough"
+def test_a_challenger_five_times_slower_fails_after_few_rows(rng: np.random.Generator) -> None:
+    for share, champion, rows in ((0.5, 30, 30), (0.1, 135, 15)):
+        old = {"latency_ms": rng.lognormal(0, 0.3, champion)}
+        finding = Latency().check(split(share, champion, rows, old, {"latency_ms": 5 * rng.lognormal(0, 0.3, rows)}))
+        assert finding.state == "fail", finding
+        assert "the limit is 1.5 times that" in finding.why
+    pairs = arms_of(side("champion", 20), side("challenger", 20, latency_ms=np.full(20, 10.0)))
+    assert Latency().check(pairs).state == "fail"
+
+
+def test_a_challenger_slower_than_allowed_for_in_the_middle_only_passes(rng: np.random.Generator) -> None:
+    old = np.where(rng.random(1000) < 0.1, 100.0, 1.0) * rng.lognormal(0, 0.1, 1000)
+    new = np.where(rng.random(1000) < 0.1, 100.0, 3.0) * rng.lognormal(0, 0.1, 1000)
+    finding = Latency().check(split(0.5, 1000, 1000, {"latency_ms": old}, {"latency_ms": new}))
+    assert (finding.state, finding.evidence["log_evidence"] > 7) == ("pass", True)
+    assert Latency(quantile=0.5).check(split(0.5, 1000, 1000, {"latency_ms": old}, {"latency_ms": new})).state == "fail"
 
 
 def test_rows_that_were_answered_together_are_one_latency() -> None:

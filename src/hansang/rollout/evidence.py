@@ -9,7 +9,6 @@ Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,22 +65,7 @@ def log_mismatch(counts: npt.ArrayLike, shares: npt.ArrayLike, weight: float = 2
     return mismatch
 
 
-def quantile_below(values: npt.NDArray[Any], part: float, alpha: float) -> float:
-    """Give a bound that is below the true quantile at all times, with a probability of 1 - alpha; -inf with few rows.
-
-    Of the fixed quantile the number of rows below it is a sum of coin flips, so the counts' exact test gives a bound
-    by order statistics; compare Howard and Ramdas, "Sequential estimation of quantiles" (Bernoulli, 2022). Rows must
-    be independent of each other.
-    """
-    rows = values.size
-    low, high = -1, math.ceil(part * rows)  # the evidence falls on the way to the quantile, so it is found by halves
-    while high - low > 1:
-        middle = (low + high) // 2
-        strong = float(log_evidence(middle, rows, part)) >= -math.log(alpha)
-        low, high = (middle, high) if strong else (low, middle)
-    return float(np.partition(values, low)[low]) if low >= 0 else -math.inf
-
-
-def quantile_above(values: npt.NDArray[Any], part: float, alpha: float) -> float:
-    """Give a bound that is above the true quantile at all times, as `quantile_below`; inf with few rows."""
-    return -quantile_below(-np.asarray(values, np.float64), 1.0 - part, alpha)
+def log_average(logarithms: Floats) -> float:
+    """Give the logarithm of the mean of e-values, which is an e-value whatever they have to do with each other."""
+    most = float(logarithms.max())
+    return most if most == -math.inf else most + math.log(float(np.exp(logarithms - most).mean()))
