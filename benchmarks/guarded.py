@@ -25,7 +25,7 @@ class Traffic:
 
 
 def draw(rng: np.random.Generator, traffic: Traffic) -> Arms:
-    """Make the table of one experiment: failures of 2 %, answers as a normal distribution, latencies with long tails."""
+    """Make the table of one experiment: failures of 2 %, normally distributed answers, latencies with long tails."""
     rows = traffic.rows
     one = answers(rng, rows, "champion")
     two = answers(rng, rows, "challenger")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansang.rollout.arm import Arm
-from hansang.rollout.evidence import log_excess, log_mismatch
+from hansang.rollout.evidence import log_evidence, log_excess, log_mismatch
 from hansang.rollout.metric import Metric
 from hansang.rollout.verdict import Effect, decide, half_width, paired, unpaired
 
@@ -153,6 +153,14 @@ def excesses(rng: np.random.Generator, runs: int, rows: int, limit: float, rate:
     """Give after how many rows a guard on a rate fails in each run, with a look after each row; inf where never."""
     hits = (rng.random((runs, rows)) < rate).cumsum(1)
     return first(log_excess(hits, np.arange(1, rows + 1), limit) >= -np.log(alpha), 1)
+
+
+def drifts(rng: np.random.Generator, runs: int, looks: int, share: float, alpha: float) -> np.ndarray:
+    """Give after how many rows answers of ten bins, alike in both arms, were called drifted; inf where never."""
+    mine = assigned(rng, runs, looks, share)
+    counts = [rng.multinomial(count, np.full(10, 0.1)).cumsum(1).astype(float) for count in (mine, LOOK - mine)]
+    evidence = np.exp(log_evidence(counts[0], counts[0] + counts[1], share)).mean(axis=2)
+    return first(evidence >= 1 / alpha)
 
 
 def first(flags: np.ndarray, look: int = LOOK) -> np.ndarray:

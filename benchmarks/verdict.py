@@ -1,9 +1,9 @@
-"""The verdict in simulated experiments: how often it is false with a look after every 100 requests, how soon it is there.
+"""The verdict in simulated experiments: how often it is false with a look after every 100 requests, and how soon right.
 
     python benchmarks/verdict.py [runs]
 
-Needs nothing but the package; 2,000 runs of each experiment take about a minute. Prints a table: the share of runs with
-a false verdict at any look, or with the right one within the planned sample, and an exact 99.9 % interval of it.
+Needs nothing but the package; 2,000 runs of each experiment take a minute or two. Prints a table: the share of runs
+with a false verdict at any look, or with the right one within the planned sample, and an exact 99.9 % interval of it.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from guarded import Traffic, at_the_limit, constant, failures, raising, slow, strict
-from simulations import families, mismatches, numbers, pairs, rates, users, waves
+from simulations import drifts, excesses, families, mismatches, numbers, pairs, rates, users, waves
 
 from hansang.rollout.drift import Drift
 from hansang.rollout.guards import Errors, Latency
@@ -88,19 +88,27 @@ def ratios(rng: np.random.Generator, runs: int) -> Iterator[Line]:
         yield f"mismatch, planned {planned:.0%}, really {real:.0%}, 20,000 requests", int(flags.sum()), runs, stated
 
 
+def alarms(rng: np.random.Generator, runs: int) -> Iterator[Line]:
+    """The tests of the guards, at 1 % that can be counted: rates with a look at every row, bins at every 100."""
+    for limit in (0.5, 0.1):
+        flags = np.isfinite(excesses(rng, runs, 500, limit, limit, 0.01))
+        yield f"guard's test of a count, share {limit:g}, nothing wrong", int(flags.sum()), runs, "at most 1 %"
+        flags = np.isfinite(drifts(rng, runs, 50, limit, 0.01))
+        yield f"guard's test of ten bins, share {limit:g}, nothing wrong", int(flags.sum()), runs, "at most 1 %"
+
+
 def guards(rng: np.random.Generator, runs: int) -> Iterator[Line]:
-    """Guards at 5 % and without their least effect, so that false alarms can be counted; then bad challengers."""
+    """The guards themselves on a table of rows; sound challengers at 5 % and without the guards' least effect."""
     looks = np.unique(np.geomspace(6, 1500, 12).astype(int))
     kinds = ((Errors(), raising), (Latency(), slow), (Drift(), constant))
     for share, name in ((0.5, "halves"), (0.1, "a tenth"), (None, "shadow")):
         for guard, spoil in kinds:
             sound = Traffic(share, 1500, at_the_limit if isinstance(guard, Latency) else None)
-            alarms = np.isfinite(failures(rng, strict(guard, 0.05), sound, runs, looks))
-            yield f"guard {guard.name} at 5 %, sound challenger, {name}", int(alarms.sum()), runs, "at most 5 %"
-            few = runs // 4
-            rows = failures(rng, guard, Traffic(share, 1000, spoil), few, np.arange(4, 1000, 4))
+            failed = np.isfinite(failures(rng, strict(guard, 0.05), sound, runs, looks))
+            yield f"guard {guard.name} at 5 %, sound challenger, {name}", int(failed.sum()), runs, "at most 5 %"
+            rows = failures(rng, guard, Traffic(share, 1000, spoil), runs, np.arange(4, 1000, 4))
             soon = f"half after {np.median(rows):g} of its rows, all after {rows.max():g}"
-            yield f"guard {guard.name}, bad challenger, {name}: {soon}", int(np.isfinite(rows).sum()), few, "found"
+            yield f"guard {guard.name}, bad challenger, {name}: {soon}", int(np.isfinite(rows).sum()), runs, "found"
 
 
 def interval(count: int, runs: int, error: float = 0.001) -> tuple[float, float]:
@@ -127,8 +135,8 @@ def main(runs: int = 2000) -> None:
     rng = np.random.default_rng(SEED)
     print(f"{runs:,} runs, a look after every 100 requests\n\n| experiment | runs | share | interval | stated |")
     print("|---|---|---|---|---|")
-    for part, size in ((false_verdicts, runs), (found, runs), (ratios, runs), (guards, max(runs // 50, 8))):
-        for what, count, of, stated in part(rng, size):
+    for part, size in ((false_verdicts, runs), (found, runs), (ratios, runs), (alarms, runs), (guards, runs // 100)):
+        for what, count, of, stated in part(rng, max(size, 8)):
             low, high = interval(count, of)
             print(
                 f"| {what} | {count:,} of {of:,} | {count / of:.2%} | {low:.2%} … {high:.2%} | {stated} |", flush=True

@@ -100,8 +100,8 @@ class Latency:
     Surely: were it just `ratio` times slower, its latencies, divided by that, would be among the slow ones as often as
     its share says. Rows that were answered together count once, cached rows not at all. Of a shadow the time per row is
     compared, for its runs are larger than the live batches, and each run with a live row of its own. With
-    long tails (lognormal, 0.7), a challenger that is five times slower is found after about 40 of its batches in a split
-    in halves, 15 in one of 90 to 10, 25 in a shadow.
+    long tails (lognormal, 0.7), a challenger that is five times slower is found after about 35 of its batches in a
+    shadow and in a split in halves, after 18 in one of 90 to 10.
     """
 
     ratio: float = 1.5
