@@ -47,16 +47,45 @@ def assigned(rng: np.random.Generator, runs: int, looks: int, split: float) -> n
     return rng.binomial(LOOK, split, (runs, looks))
 
 
-def rates(
-    rng: np.random.Generator, runs: int, looks: int, pair: tuple[float, float], metric: Metric, split: float = 0.5
-) -> Outcome:
-    """Split traffic, a rate for each arm."""
+def effects(
+    rng: np.random.Generator,
+    runs: int,
+    looks: int,
+    pair: tuple[float, float],
+    metric: Metric,
+    split: float,
+    alpha: float = 0.05,
+) -> Effect:
+    """Split traffic, a rate for each arm: the effect of every run and look."""
     counts = assigned(rng, runs, looks, split)
     arms = []
     for count, rate in ((LOOK - counts, pair[0]), (counts, pair[1])):
         hits, rows = rng.binomial(count, rate).cumsum(1).astype(float), count.cumsum(1).astype(float)
         arms.append(Arm.of_rows(rows, hits, hits))
-    return Outcome.of(judged(unpaired(*arms, metric), metric), LOOK * np.arange(1, looks + 1))
+    return unpaired(*arms, metric, alpha)
+
+
+def rates(
+    rng: np.random.Generator, runs: int, looks: int, pair: tuple[float, float], metric: Metric, split: float = 0.5
+) -> Outcome:
+    """Split traffic, a rate for each arm: what was said."""
+    words = judged(effects(rng, runs, looks, pair, metric, split), metric)
+    return Outcome.of(words, LOOK * np.arange(1, looks + 1))
+
+
+def misses(
+    rng: np.random.Generator,
+    runs: int,
+    looks: int,
+    pair: tuple[float, float],
+    metric: Metric,
+    split: float,
+    alpha: float = 0.05,
+) -> float:
+    """Give the share of runs in which the interval did not hold the true difference at some look."""
+    effect = effects(rng, runs, looks, pair, metric, split, alpha)
+    off = np.abs(effect.estimate - (pair[1] - pair[0])) > half_width(effect, metric, alpha)
+    return float(off.any(axis=1).mean())
 
 
 def pairs(
@@ -177,6 +206,6 @@ def families(rng: np.random.Generator, runs: int, looks: int, rate: float, metri
         for count in (LOOK - counts, counts):
             hits, rows = rng.binomial(count, rate).cumsum(1).astype(float), count.cumsum(1).astype(float)
             arms.append(Arm.of_rows(rows, hits, hits))
-        said = judged(unpaired(*arms, metric), metric, 0.05 / metrics)
+        said = judged(unpaired(*arms, metric, 0.05 / metrics), metric, 0.05 / metrics)
         words = np.where(said == "undecided", words, said)
     return Outcome.of(words, LOOK * np.arange(1, looks + 1))

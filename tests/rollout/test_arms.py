@@ -44,7 +44,9 @@ def test_a_shadow_is_read_in_complete_pairs_and_by_version(tmp_path: Path) -> No
         answers(replace(SHADOW, version="5"), [0.0], numbers=[2]),
     )
     tell(tmp_path, [1.0, 3.0, 3.0, 4.0])
-    sums = read_arms(tmp_path, Shadow(champion="3", challenger="4")).sums(ERROR)
+    arms = read_arms(tmp_path, Shadow(champion="3", challenger="4"))
+    sums = arms.sums(ERROR)
+    assert arms.counts() == {"champion": (3, 3), "challenger": (3, 3)}
     assert sums["difference"] == Arm.of([0.5, 0.0, 5.0])
     assert sums["champion"] == Arm.of([0.0, 1.0, 0.0])
     assert sums["challenger"] == Arm.of([0.5, 1.0, 5.0])
@@ -64,6 +66,23 @@ def test_only_rows_of_the_time_of_the_experiment_are_read(tmp_path: Path) -> Non
     assert {arm: rows for arm, (rows, _) in arms.counts().items()} == {"champion": 10, "challenger": 10}
 
 
+def test_a_shadow_of_one_node_or_model_is_told_from_another(tmp_path: Path) -> None:
+    second = replace(SHADOW, node="other,prices", model="costs")
+    write(tmp_path, answers(LIVE, [1.0, 2.0]), answers(second, [5.0, 6.0]), answers(SHADOW, [3.0], numbers=[1]))
+    assert read_arms(tmp_path, Shadow(node="shadow")).counts()["challenger"] == (1, 1)
+    assert read_arms(tmp_path, Shadow(model="costs")).counts()["challenger"] == (2, 2)
+    assert read_arms(tmp_path, Shadow(service="none")).counts()["challenger"] == (0, 0)
+
+
+def test_a_split_inside_another_is_found_by_its_own_label(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        answers(replace(LIVE, variant="eu,old"), [1.0]),
+        answers(replace(LIVE, variant="us,new"), [1.0], start=1),
+    )
+    assert read_arms(tmp_path, Split("old", "new")).counts() == {"champion": (1, 1), "challenger": (1, 1)}
+
+
 def test_pairs_of_an_hour_may_be_one_unit(tmp_path: Path) -> None:
     rows = 200
     write(tmp_path, answers(LIVE, [0.0] * rows), answers(SHADOW, list(np.arange(rows) % 7 / 7)))
@@ -72,6 +91,7 @@ def test_pairs_of_an_hour_may_be_one_unit(tmp_path: Path) -> None:
     sums = read_arms(tmp_path, Shadow(unit=unit)).sums(ERROR)["difference"]
     assert sums.rows == rows
     assert sums.units == 5
+    assert read_arms(tmp_path, Shadow(unit="date_trunc('hour', time)")).sums(ERROR)["difference"].units == 1
 
 
 def test_labels_are_right_or_wrong_by_their_json(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_evidence_is_the_likelihood_under_a_mixture_over_that_under_the_rate(
     hits: int, misses: int, rate: float
 ) -> None:
     weight = 20.0
-    grid = (np.arange(200_000) + 0.5) / 200_000
+    grid = (np.arange(50_000) + 0.5) / 50_000
     prior = grid ** (weight * rate - 1) * (1 - grid) ** (weight * (1 - rate) - 1)
     mixed = (prior * (grid / rate) ** hits * ((1 - grid) / (1 - rate)) ** misses).sum() / prior.sum()
     assert float(log_evidence(hits, hits + misses, rate, weight)) == pytest.approx(math.log(mixed), abs=0.02)

@@ -59,6 +59,18 @@ def test_equal_rates_get_a_false_verdict_in_less_than_five_percent(
         assert is_surely_below(said.share("better", "worse"), RUNS, ALPHA)
 
 
+@pytest.mark.parametrize(
+    ("pair", "split"), [((0.8, 0.82), 0.5), ((0.8, 0.7), 0.1), ((0.01, 0.03), 0.1), ((0.03, 0.01), 0.1)]
+)
+def test_the_interval_holds_a_true_difference_at_all_looks_in_more_than_ninety_five_percent(
+    simulations: Any, rng: np.random.Generator, pair: tuple[float, float], split: float
+) -> None:
+    for metric in (RATE, accuracy()):
+        missed = simulations.misses(rng, 2 * RUNS, 300, pair, metric, split)
+        assert is_surely_below(missed, 2 * RUNS, ALPHA)
+    assert simulations.misses(rng, RUNS, 300, pair, RATE, split, ALPHA / 5) <= ALPHA / 5
+
+
 def test_a_gain_of_two_points_is_found_within_the_plan_and_by_a_shadow_in_half_of_it(
     simulations: Any, rng: np.random.Generator
 ) -> None:
@@ -102,10 +114,10 @@ def test_heavy_tails_get_a_false_verdict_in_less_than_five_percent(
 def test_busy_users_mislead_whoever_counts_requests_but_not_who_counts_keys(
     simulations: Any, rng: np.random.Generator
 ) -> None:
-    runs, looks = 300, 60
-    keyed = simulations.users(rng, runs, looks, accuracy(), 600)
+    runs, looks = 300, 40
+    keyed = simulations.users(rng, runs, looks, accuracy(), 400)
     assert is_surely_below(keyed.share("better", "worse"), runs, ALPHA)
-    assert simulations.users(rng, runs, looks, accuracy(), 600, by_key=False).share("better", "worse") > 0.1
+    assert simulations.users(rng, runs, looks, accuracy(), 400, by_key=False).share("better", "worse") > 0.1
 
 
 def test_neighbours_that_resemble_each_other_are_one_unit_of_a_shadow(

@@ -11,7 +11,7 @@ from hansang.errors import UsageError
 from hansang.rollout.arm import Arm
 from hansang.rollout.metric import Metric, absolute_error, accuracy, latency
 from hansang.rollout.plan import plan, plan_pairs
-from hansang.rollout.sequence import boundary, growth, needed
+from hansang.rollout.sequence import boundary, growth, needed, tuning
 from hansang.rollout.verdict import decide, judge
 
 RATE = accuracy()
@@ -45,6 +45,17 @@ def test_a_rate_that_was_never_seen_has_a_variance_all_the_same() -> None:
     rate = 1 / 102
     assert arm.variance((0, 1)) == pytest.approx(rate * (1 - rate) / 100)
     assert arm.variance() == 0
+
+
+@given(st.integers(100, 10**6), st.floats(1e-4, 10.0), st.sampled_from([0.05, 0.01, 0.05 / 7]))
+def test_the_half_width_is_that_of_the_paper(units: int, variance: float, alpha: float) -> None:
+    """Equation 3 of Waudby-Smith and others (2024), for a mean of this many units with this variance of a unit."""
+    planned = 10_000
+    rho2 = tuning(alpha) / planned
+    paper = np.sqrt(variance) * np.sqrt(
+        2 * (units * rho2 + 1) / (units**2 * rho2) * np.log(np.sqrt(units * rho2 + 1) / alpha)
+    )
+    assert boundary(units / planned, alpha) * np.sqrt(variance / units) == pytest.approx(paper)
 
 
 def test_the_boundary_is_lowest_about_the_plan() -> None:

@@ -61,13 +61,13 @@ class Arm:
         mean: Numbers = self.total / np.maximum(self.rows, 1.0)
         return mean
 
-    def variance(self, bounds: Bounds | None = None) -> Numbers:
+    def variance(self, bounds: Bounds | None = None, extra: float = 1.0) -> Numbers:
         """Give the variance of the mean, by units.
 
-        With `bounds` it is at least that of the rows with one more at either end, for a rate (k + 1)/(n + 2): the
-        first estimates of a rare event's variance are 0, and an interval of width 0 is a false verdict. The ratio's
-        variance is the delta method's: Deng, Knoblich and Lu, "Applying the delta method in metric analytics" (KDD
-        2018).
+        With `bounds` it is at least that of the rows with `extra` more at either end, for a rate of k in n that is
+        (k + extra)/(n + 2 extra): the first estimates of a rare event's variance are 0, and an interval of width 0 is a
+        false verdict. The ratio's variance is the delta method's: Deng, Knoblich and Lu, "Applying the delta method in
+        metric analytics" (KDD 2018).
         """
         mean, rows = self.mean, np.maximum(self.rows, 1.0)
         spread = self.unit_squares - 2.0 * mean * self.unit_cross + mean * mean * self.unit_rows_squared
@@ -75,7 +75,8 @@ class Arm:
         if bounds is None:
             return by_unit
         low, high = bounds
-        centre = (self.total + low + high) / (rows + 2.0)
-        floor = ((self.squares + low * low + high * high) / (rows + 2.0) - centre * centre) / rows
+        count = rows + 2.0 * extra
+        centre = (self.total + extra * (low + high)) / count
+        floor = ((self.squares + extra * (low * low + high * high)) / count - centre * centre) / rows
         larger: Numbers = np.maximum(by_unit, floor)
         return larger

@@ -144,9 +144,10 @@ class Arms:
         return {name: found.get(name, empty) for name in names}
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Give rows and units of each arm; a unit counts for the arm in which it came first."""
-        rows = self.connection.execute("""
-            WITH first AS (SELECT arg_min(arm, (time, id, row)) AS arm FROM arms GROUP BY unit)
+        """Give rows and units of each arm; a unit of a split counts for the arm in which it came first."""
+        by = "unit, arm" if self.paired else "unit"
+        rows = self.connection.execute(f"""
+            WITH first AS (SELECT arg_min(arm, (time, id, row)) AS arm FROM arms GROUP BY {by})
             SELECT arm, count(*), (SELECT count(*) FROM first WHERE first.arm = arms.arm) FROM arms GROUP BY arm
         """).fetchall()
         found = {str(arm): (int(count), int(units)) for arm, count, units in rows}

@@ -58,27 +58,35 @@ class Verdict:
         return f"undecided (about {self.more:,} more)" if self.more is not None else f"undecided ({self.why})"
 
 
-def unpaired(champion: Arm, challenger: Arm, metric: Metric) -> Effect:
+def unpaired(champion: Arm, challenger: Arm, metric: Metric, alpha: float = 0.05) -> Effect:
     """Compare two arms of different units, as those of a split: the difference of means.
 
     A unit of either arm counts with the larger of its own variance and that of both arms together: a small arm that has
     not seen the rare event or the long tail yet would take its own mean for certain. Without this, one to nine splits
     of a rate of 1 % gave 7 % false verdicts instead of 5 %.
+
+    With bounds, log(1/alpha) rows are added at either end, as Wilson's interval adds half of the squared quantile: with
+    one row, intervals of a tenth with a rate of 5 % missed the true difference in 8 %.
     """
     units = champion.units + challenger.units
-    own = [arm.variance(metric.bounds) * arm.units for arm in (champion, challenger)]
+    own = [arm.variance(metric.bounds, -math.log(alpha)) * arm.units for arm in (champion, challenger)]
     both = (own[0] * champion.units + own[1] * challenger.units) / np.maximum(units, 1.0)
     variance = np.maximum(own[0], both) / np.maximum(champion.units, 1.0)
     variance = variance + np.maximum(own[1], both) / np.maximum(challenger.units, 1.0)
     return Effect(challenger.mean - champion.mean, variance, units, np.minimum(champion.units, challenger.units))
 
 
-def paired(differences: Arm, metric: Metric) -> Effect:
-    """Compare two answers to the same rows, as those of a shadow: the mean of challenger minus champion."""
+def paired(differences: Arm, metric: Metric, alpha: float = 0.05) -> Effect:
+    """Compare two answers to the same rows, as those of a shadow: the mean of challenger minus champion.
+
+    With bounds, log(1/alpha) differences are thought at either end, as in `unpaired`.
+    """
     bounds = (
         None if metric.bounds is None else (metric.bounds[0] - metric.bounds[1], metric.bounds[1] - metric.bounds[0])
     )
-    return Effect(differences.mean, differences.variance(bounds), differences.units, differences.units)
+    return Effect(
+        differences.mean, differences.variance(bounds, -math.log(alpha)), differences.units, differences.units
+    )
 
 
 def progress(effect: Effect, metric: Metric, alpha: float) -> Numbers:
@@ -121,7 +129,10 @@ def judge(
     (Bonferroni). With `scale="ratio"` the arms are of logarithms. The verdict is `undecided` while an arm has fewer
     than 100 units.
     """
-    effect = paired(differences, metric) if differences is not None else unpaired(champion, challenger, metric)
+    if differences is not None:
+        effect = paired(differences, metric, alpha)
+    else:
+        effect = unpaired(champion, challenger, metric, alpha)
     half = float(half_width(effect, metric, alpha))
     centre = float(effect.estimate)
     good = metric.sign * centre
