@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from guarded import Traffic, at_the_limit, constant, failures, raising, slow, strict
-from simulations import drifts, excesses, families, mismatches, numbers, pairs, rates, users, waves
+from simulations import drifts, excesses, families, mismatches, misses, numbers, pairs, rates, users, waves
 
 from hansang.rollout.drift import Drift
 from hansang.rollout.guards import Errors, Latency
@@ -50,6 +50,9 @@ def false_verdicts(rng: np.random.Generator, runs: int) -> Iterator[Line]:
     for disagreement in (0.003, 0.01, 0.12):
         said = pairs(rng, runs, LOOKS, disagreement, 0.0, RATE)
         yield line(f"shadow, no difference, one side right in {disagreement:.1%}", said.share(*FALSE))
+    for pair in ((0.8, 0.82), (0.01, 0.03)):
+        missed = misses(rng, runs, LOOKS, pair, RATE, 0.1)
+        yield line(f"a true difference of {pair[0]:.0%} and {pair[1]:.0%}, share 0.1, not in the interval", missed)
     margin = accuracy(margin=0.02, effect=0.02)
     said = rates(rng, runs, LOOKS, (0.8, 0.78), margin)
     yield line("worse by just the margin, called no worse", said.share("better", "no worse"))

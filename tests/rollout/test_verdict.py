@@ -11,7 +11,7 @@ from hansang.errors import UsageError
 from hansang.rollout.arm import Arm
 from hansang.rollout.metric import Metric, absolute_error, accuracy, latency
 from hansang.rollout.plan import plan, plan_pairs
-from hansang.rollout.sequence import boundary, growth, needed, tuning
+from hansang.rollout.sequence import boundary, needed, tuning
 from hansang.rollout.verdict import decide, judge
 
 RATE = accuracy()
@@ -106,9 +106,18 @@ def test_where_there_is_no_difference_no_number_is_told_without_a_margin() -> No
     assert str(judge(RATE, hits(1000, 800), hits(1000, 800))) == "undecided (no difference in sight)"
     said = judge(accuracy(margin=0.02), hits(1000, 800), hits(1000, 800))
     assert said.word == "undecided" and said.more is not None
-    more = said.more // 2
+    more = said.more // 2 + 5
     grown = hits(1000 + more, (1000 + more) * 4 // 5)
     assert judge(accuracy(margin=0.02), grown, grown).word == "no worse"
+
+
+def test_the_forecast_knows_that_a_rate_of_nothing_gets_ever_surer() -> None:
+    metric = Metric("failures", "1", "lower", margin=0.01, bounds=(0, 1))
+    said = judge(metric, hits(400, 0), hits(400, 0), hits(400, 0))
+    assert said.word == "undecided" and said.more is not None
+    arms = [hits(400 + int(said.more * part), 0) for part in (0.95, 1.05)]
+    words = [judge(metric, arm, arm, arm).word for arm in arms]
+    assert words == ["undecided", "no worse"]
 
 
 def test_pairs_decide_where_the_same_numbers_unpaired_do_not() -> None:
@@ -170,11 +179,6 @@ def test_plans_of_nothing_are_refused() -> None:
         plan_pairs(0.02, disagreement=0.01)
     with pytest.raises(UsageError, match="power and alpha"):
         plan(0.8, 0.02, power=1.0)
-
-
-def test_a_sample_that_is_large_enough_need_not_grow() -> None:
-    assert growth(1.0, 0.01, 1.0, 0.05) == 1.0
-    assert growth(0.0, 0.01, 1.0, 0.05) == 1e6
 
 
 def test_metrics_that_make_no_sense_are_refused() -> None:

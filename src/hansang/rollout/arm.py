@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,10 @@ class Arm:
             float((totals * rows).sum()),
             float(np.square(rows).sum()),
         )
+
+    def times(self, factor: float) -> Arm:
+        """Give the arm as it would be with so many times the units, all else as it is."""
+        return Arm(*(getattr(self, each.name) * factor for each in fields(self)))
 
     @property
     def mean(self) -> Numbers:

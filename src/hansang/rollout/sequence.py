@@ -41,23 +41,3 @@ def needed(alpha: float, power: float) -> float:
     Counted at the last look alone; a look before may have seen it, so the true power is a little higher.
     """
     return float((boundary(1.0, alpha) + NormalDist().inv_cdf(power)) ** 2)
-
-
-def growth(gap: float, error: float, progress: float, alpha: float, most: float = 1e6) -> float:
-    """Give by what factor the sample must grow until the half width is this gap; at most `most`, at least 1.
-
-    `error` is the standard error now.
-    """
-    low, high = 1.0, most
-
-    def wide(factor: float) -> bool:
-        return float(boundary(progress * factor, alpha)) * error / math.sqrt(factor) > gap
-
-    if not wide(low):
-        return low
-    if wide(high):
-        return high
-    while high / low > 1.001:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if wide(middle) else (low, middle)
-    return high

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from hansang.rollout.arm import Arm, Numbers
 from hansang.rollout.metric import PLANNED, Metric
-from hansang.rollout.sequence import LEAST, boundary, growth, needed
+from hansang.rollout.sequence import LEAST, boundary, needed
 
 Word = Literal["better", "no worse", "worse", "undecided"]
 FAR = 1e6  # a forecast of more than so many times the sample is not told as a number
@@ -129,15 +130,18 @@ def judge(
     (Bonferroni). With `scale="ratio"` the arms are of logarithms. The verdict is `undecided` while an arm has fewer
     than 100 units.
     """
-    if differences is not None:
-        effect = paired(differences, metric, alpha)
-    else:
-        effect = unpaired(champion, challenger, metric, alpha)
+
+    def grown(factor: float) -> Effect:
+        if differences is not None:
+            return paired(differences.times(factor), metric, alpha)
+        return unpaired(champion.times(factor), challenger.times(factor), metric, alpha)
+
+    effect = grown(1.0)
     half = float(half_width(effect, metric, alpha))
     centre = float(effect.estimate)
     good = metric.sign * centre
     word: Word = decide(good - half, good + half, metric.room).item()
-    more, why = forecast(effect, metric, alpha) if word == "undecided" else (None, "")
+    more, why = forecast(grown, metric, alpha) if word == "undecided" else (None, "")
     return Verdict(
         metric.name,
         word,
@@ -160,18 +164,25 @@ def level(arm: Arm, metric: Metric) -> float:
     return mean if metric.scale == "difference" else math.exp(mean)
 
 
-def forecast(effect: Effect, metric: Metric, alpha: float) -> tuple[int | None, str]:
-    """Give about how many more units the nearest verdict needs, if effect and variance stay as they are.
+def forecast(grown: Callable[[float], Effect], metric: Metric, alpha: float) -> tuple[int | None, str]:
+    """Give about how many more units the nearest verdict needs, if all stays as it is.
 
-    Without such a number, why.
+    `grown` gives the effect with so many times the units. Without such a number, why.
     """
-    units, least = float(effect.units), float(effect.least)
+    now = grown(1.0)
+    units, least = float(now.units), float(now.least)
     if least < 2:
         return None, "no rows with a value yet" if units == 0 else "one arm has no rows yet"
-    oriented = metric.sign * float(effect.estimate)
+    oriented = metric.sign * float(now.estimate)
     gap = max(abs(oriented), oriented + metric.room)
-    error = math.sqrt(float(effect.variance))
-    factor = growth(gap, error, float(progress(effect, metric, alpha)), alpha, FAR)
-    if factor >= FAR:
+
+    def is_open(factor: float) -> bool:
+        return float(half_width(grown(factor), metric, alpha)) >= gap
+
+    low, high = 1.0, FAR
+    if is_open(high):
         return None, "no difference in sight"
-    return math.ceil(units * (max(factor, LEAST / least) - 1.0)), "too few units"
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if is_open(middle) else (low, middle)
+    return math.ceil(units * (high - 1.0)), "too few units"
