@@ -1,9 +1,9 @@
-"""The model registry as Hansang needs it: one version's facts by name, alias, number, id or run."""
+"""The model registry as Hansang needs it: a version's facts by name, alias, number, id or run; aliases and tags."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -36,8 +36,24 @@ class ModelVersion:
     aliases: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What the registry says of a registered model in one call: where its aliases point, its tags, and its birth.
+
+    `created` tells a model from one of the same name that was deleted: version numbers begin again.
+    """
+
+    name: str
+    aliases: Mapping[str, str]
+    tags: Mapping[str, str]
+    created: int = 0
+
+
 class Registry(Protocol):
-    """A registry to read. `find` raises `ModelNotFound` or `RegistryUnavailable`."""
+    """A registry. Every call raises `ModelNotFound` or `RegistryUnavailable`.
+
+    `version` is a version number, or None for the registered model itself.
+    """
 
     @property
     def uri(self) -> str:
@@ -45,6 +61,24 @@ class Registry(Protocol):
 
     def find(self, reference: Reference) -> ModelVersion:
         """Look up what a reference means now."""
+
+    def registered(self, name: str) -> Registered:
+        """Say where the aliases of a registered model point; one call, cheap enough to poll."""
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        """Give the tags of a version."""
+
+    def set_tag(self, name: str, version: str | None, key: str, value: str) -> None:
+        """Write a tag, over an older one of the same key."""
+
+    def delete_tag(self, name: str, version: str | None, key: str) -> None:
+        """Remove a tag; one that is not there is removed already."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version, wherever it pointed before."""
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; one that is not there is removed already."""
 
 
 def parse(uri: str) -> Reference | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from hansang.errors import ModelError, RegistryUnavailable
 from hansang.extras import require
-from hansang.models.registry import ModelVersion, Reference, not_found
+from hansang.models.registry import Kind, ModelVersion, Reference, Registered, not_found
+
+Result = TypeVar("Result")
 
 
 class ClientRegistry:
@@ -17,14 +20,62 @@ class ClientRegistry:
 
     def find(self, reference: Reference) -> ModelVersion:
         """Look up what a reference means now."""
-        mlflow: Any = require("mlflow", "mlflow", f"the registry {self.uri.partition(':')[0]}:")
-        try:
-            client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+        def look(client: Any) -> ModelVersion:
             if reference.kind == "id":
                 return logged(client.get_logged_model(reference.value))
             if reference.kind == "run":
                 return from_run(client, reference)
             return registered(client, reference)
+
+        return self._ask(look, reference)
+
+    def registered(self, name: str) -> Registered:
+        """Say where the aliases of a registered model point; one call."""
+
+        def look(client: Any) -> Registered:
+            found = client.get_registered_model(name)
+            aliases = {alias: str(version) for alias, version in found.aliases.items()}
+            return Registered(name, aliases, dict(found.tags), int(found.creation_timestamp or 0))
+
+        return self._ask(look, Reference(f"models:/{name}", "latest", name))
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        """Give the tags of a version."""
+        return self._change(lambda client: dict(client.get_model_version(name, version).tags), name, version)
+
+    def set_tag(self, name: str, version: str | None, key: str, value: str) -> None:
+        """Write a tag."""
+        if version is None:
+            self._change(lambda client: client.set_registered_model_tag(name, key, value), name)
+        else:
+            self._change(lambda client: client.set_model_version_tag(name, version, key, value), name, version)
+
+    def delete_tag(self, name: str, version: str | None, key: str) -> None:
+        """Remove a tag."""
+        if version is None:
+            self._change(lambda client: client.delete_registered_model_tag(name, key), name)
+        else:
+            self._change(lambda client: client.delete_model_version_tag(name, version, key), name, version)
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version."""
+        self._change(lambda client: client.set_registered_model_alias(name, alias, version), name, version)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias."""
+        self._change(lambda client: client.delete_registered_model_alias(name, alias), name)
+
+    def _change(self, work: Callable[[Any], Result], name: str, version: str | None = None) -> Result:
+        kind: Kind = "latest" if version is None else "version"
+        return self._ask(work, Reference(f"models:/{name}", kind, name, version or ""))
+
+    def _ask(self, work: Callable[[Any], Result], reference: Reference) -> Result:
+        """Do something with mlflow's client; what it does not find is said with what there is."""
+        mlflow: Any = require("mlflow", "mlflow", f"the registry {self.uri.partition(':')[0]}:")
+        try:
+            client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            return work(client)
         except ModelError:
             raise
         except mlflow.exceptions.MlflowException as error:

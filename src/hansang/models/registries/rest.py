@@ -14,7 +14,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
-from hansang.models.registry import ModelVersion, Reference, not_found
+from hansang.models.registry import ModelVersion, Reference, Registered, not_found
 
 TIMEOUT = 10.0
 CHUNK = 1 << 20
@@ -129,6 +129,56 @@ class RestRegistry:
         location = f"{run['info']['artifact_uri']}/{reference.value}"
         return ModelVersion(reference.value.split("/")[-1], reference.name, location, None, reference.name)
 
+    # --- aliases and tags ---
+
+    def registered(self, name: str) -> Registered:
+        """Say where the aliases of a registered model point; one call."""
+        try:
+            found = self._get("mlflow/registered-models/get", name=name)["registered_model"]
+        except Refused as refused:
+            raise self._missing(Reference(f"models:/{name}", "latest", name), refused) from refused
+        aliases = {entry["alias"]: str(entry["version"]) for entry in found.get("aliases", [])}
+        return Registered(name, aliases, pairs(found), int(found.get("creation_timestamp") or 0))
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        """Give the tags of a version."""
+        try:
+            return pairs(self._get("mlflow/model-versions/get", name=name, version=version)["model_version"])
+        except Refused as refused:
+            raise self._missing(Reference(f"models:/{name}/{version}", "version", name, version), refused) from refused
+
+    def set_tag(self, name: str, version: str | None, key: str, value: str) -> None:
+        """Write a tag."""
+        of = "registered-models" if version is None else "model-versions"
+        self._change("POST", f"mlflow/{of}/set-tag", name, version, key=key, value=value)
+
+    def delete_tag(self, name: str, version: str | None, key: str) -> None:
+        """Remove a tag."""
+        of = "registered-models" if version is None else "model-versions"
+        self._change("DELETE", f"mlflow/{of}/delete-tag", name, version, key=key)
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version."""
+        self._change("POST", "mlflow/registered-models/alias", name, version, alias=alias)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias."""
+        self._change("DELETE", "mlflow/registered-models/alias", name, None, alias=alias)
+
+    def _change(self, method: str, path: str, name: str, version: str | None, **more: str) -> None:
+        body = {"name": name, **more} | ({"version": version} if version is not None else {})
+        try:
+            with self._open(path, method, json.dumps(body).encode()) as answer:
+                answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._down(error) from error
+        except Refused as refused:
+            if method == "DELETE" and refused.code == "RESOURCE_DOES_NOT_EXIST":
+                return
+            if refused.status in (400, 404):
+                raise ModelNotFound(f"the registry {self.uri} refused to change {name!r}: {refused}") from refused
+            raise RegistryUnavailable(f"the registry {self.uri} refused to change {name!r}: {refused}") from refused
+
     # --- files ---
 
     def walk(self, root: str, most: int = 10_000) -> Iterator[tuple[str, int]]:
@@ -175,8 +225,10 @@ class RestRegistry:
             raise RegistryUnavailable(f"{self.uri} does not answer like an MLflow server")
         return document
 
-    def _open(self, path: str) -> http.client.HTTPResponse:
-        request = urllib.request.Request(f"{self.uri}/api/2.0/{path}")
+    def _open(self, path: str, method: str = "GET", body: bytes | None = None) -> http.client.HTTPResponse:
+        request = urllib.request.Request(f"{self.uri}/api/2.0/{path}", body, method=method)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
         authorization = credentials()
         if authorization:  # unredirected: another host that the server points to does not get it
             request.add_unredirected_header("Authorization", authorization)
@@ -219,6 +271,11 @@ def credentials() -> str:
         pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
         return "Basic " + base64.b64encode(pair.encode()).decode()
     return f"Bearer {token}" if token else ""
+
+
+def pairs(document: dict[str, Any]) -> dict[str, str]:
+    """Read the tags of a document."""
+    return {entry["key"]: entry.get("value", "") for entry in document.get("tags", [])}
 
 
 def safe_name(name: str) -> str:

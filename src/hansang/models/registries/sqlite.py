@@ -1,11 +1,12 @@
 """MLflow's SQLite database, read with the standard library: no mlflow import, milliseconds.
 
 The tables are checked instead of MLflow's schema revision, which changes with every release even where these few
-columns do not. The database is opened read-only.
+columns do not. The database is opened read-only but to move an alias or to write a tag, which is one statement each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
-from hansang.models.registry import ModelVersion, Reference, not_found
+from hansang.models.registry import ModelVersion, Reference, Registered, not_found
 
 NEEDED = {
-    "registered_models": {"name"},
+    "registered_models": {"name", "creation_time"},
+    "registered_model_tags": {"name", "key", "value"},
+    "model_version_tags": {"name", "version", "key", "value"},
     "model_versions": {"name", "version", "source", "run_id", "status", "current_stage", "storage_location"},
     "registered_model_aliases": {"name", "alias", "version"},
     "logged_models": {"model_id", "name", "artifact_location", "source_run_id", "lifecycle_stage"},
@@ -36,34 +39,83 @@ class SqliteRegistry:
 
     def find(self, reference: Reference) -> ModelVersion:
         """Look up what a reference means now."""
-        try:
-            with self._open() as rows:
-                self._check(rows)
-                match reference.kind:
-                    case "id":
-                        return logged(rows, reference, reference.value)
-                    case "run":
-                        return from_run(rows, reference)
-                return registered(rows, reference, self.file)
-        except sqlite3.Error as error:
-            raise RegistryUnavailable(
-                f"the registry {self.uri} cannot be read: {error}; expected MLflow's SQLite database"
-            ) from error
+        with self._open() as rows:
+            match reference.kind:
+                case "id":
+                    return logged(rows, reference, reference.value)
+                case "run":
+                    return from_run(rows, reference)
+            return registered(rows, reference, self.file)
+
+    def registered(self, name: str) -> Registered:
+        """Say where the aliases of a registered model point."""
+        with self._open() as rows:
+            found = select(rows, "SELECT creation_time FROM registered_models WHERE name = ?", name)
+            if not found:
+                names = [row["name"] for row in select(rows, "SELECT name FROM registered_models")]
+                raise not_found(Reference(f"models:/{name}", "latest", name), names)
+            tags = select(rows, "SELECT key, value FROM registered_model_tags WHERE name = ?", name)
+            return Registered(name, aliases_of(rows, name), dict(map(tuple, tags)), int(found[0]["creation_time"] or 0))
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        """Give the tags of a version."""
+        with self._open() as rows:
+            query = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
+            return dict(map(tuple, select(rows, query, name, int(version))))
+
+    def set_tag(self, name: str, version: str | None, key: str, value: str) -> None:
+        """Write a tag."""
+        if version is None:
+            self._change(
+                "INSERT OR REPLACE INTO registered_model_tags (name, key, value) VALUES (?, ?, ?)", name, key, value
+            )
+            return
+        query = "INSERT OR REPLACE INTO model_version_tags (name, version, key, value) VALUES (?, ?, ?, ?)"
+        self._change(query, name, int(version), key, value)
+
+    def delete_tag(self, name: str, version: str | None, key: str) -> None:
+        """Remove a tag."""
+        if version is None:
+            self._change("DELETE FROM registered_model_tags WHERE name = ? AND key = ?", name, key)
+            return
+        self._change(
+            "DELETE FROM model_version_tags WHERE name = ? AND version = ? AND key = ?", name, int(version), key
+        )
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Let an alias point to a version, which must be there."""
+        self.find(Reference(f"models:/{name}/{version}", "version", name, version))
+        query = "INSERT OR REPLACE INTO registered_model_aliases (name, alias, version) VALUES (?, ?, ?)"
+        self._change(query, name, alias, int(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias."""
+        self._change("DELETE FROM registered_model_aliases WHERE name = ? AND alias = ?", name, alias)
+
+    def _change(self, query: str, *values: Any) -> None:
+        with self._open("rw") as rows:
+            rows.execute("PRAGMA foreign_keys = ON")
+            rows.execute(query, values)
+            rows.commit()
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+        """Open the database; whatever SQLite raises is a `RegistryUnavailable`."""
         if not self.file.is_file():
             raise RegistryUnavailable(
                 f"no registry at {self.file}: there is no such file; register a model there "
                 "(MLFLOW_TRACKING_URI=sqlite:///mlflow.db), or set MLFLOW_TRACKING_URI to your registry"
             )
-        uri = f"file:{quote(str(self.file.resolve()))}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
-        connection.row_factory = sqlite3.Row
+        uri = f"file:{quote(str(self.file.resolve()))}?mode={mode}"
         try:
-            yield connection
-        finally:
-            connection.close()
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
+                connection.row_factory = sqlite3.Row
+                self._check(connection)
+                yield connection
+        except sqlite3.Error as error:
+            raise RegistryUnavailable(
+                f"the registry {self.uri} cannot be read: {error}; expected MLflow's SQLite database"
+            ) from error
 
     def _check(self, rows: sqlite3.Connection) -> None:
         """Refuse a database whose tables are not those of MLflow 3."""
@@ -85,13 +137,16 @@ def select(rows: sqlite3.Connection, query: str, *values: Any) -> list[Any]:
     return rows.execute(query, values).fetchall()
 
 
+def aliases_of(rows: sqlite3.Connection, name: str) -> dict[str, str]:
+    """Say where the aliases of a model point."""
+    found = select(rows, "SELECT alias, version FROM registered_model_aliases WHERE name = ?", name)
+    return {row["alias"]: str(row["version"]) for row in found}
+
+
 def registered(rows: sqlite3.Connection, reference: Reference, file: Path) -> ModelVersion:
     """Find a registered version by alias, number or as the latest."""
     name = reference.name
-    aliases = {
-        row["alias"]: str(row["version"])
-        for row in select(rows, "SELECT alias, version FROM registered_model_aliases WHERE name = ?", name)
-    }
+    aliases = aliases_of(rows, name)
     versions = {
         str(row["version"]): row
         for row in select(
