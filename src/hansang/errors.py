@@ -13,6 +13,7 @@ HansangError                     every error of Hansang
 ├── JobsError                    the store of jobs cannot be written or read
 └── Problem                      a request or a row has no prediction; a problem document tells the client
     ├── BadRequest          400  the body cannot be read
+    ├── Forbidden           403
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── RequestTimeout      408  the body came too slowly
@@ -115,6 +116,12 @@ class BadRequest(Problem):
     """The body cannot be read."""
 
     status = 400
+
+
+class Forbidden(Problem):
+    """The request may not do this."""
+
+    status = 403
 
 
 class NotFound(Problem):

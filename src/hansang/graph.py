@@ -31,6 +31,11 @@ class Node:
     aside: ClassVar[tuple[str, ...]] = ()
     changing: ClassVar[bool] = False
 
+    @property
+    def moves(self) -> int:
+        """How often what answers was exchanged since the start; a cache asks those that are `changing`."""
+        return 0
+
     async def __call__(self, batch: Batch) -> Batch:
         """Predict every row of the batch."""
         raise TypeError(f"{type(self).__name__} is not a node: it has no __call__")

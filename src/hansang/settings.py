@@ -83,6 +83,15 @@ class Settings(BaseSettings):
     registry: str | None = Field(
         default=None, description="MLflow registry; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
     )
+    registry_poll: float = Field(
+        default=5.0, gt=0, description="Time between two looks at the registry for a managed model."
+    )
+    registry_keep: bool = Field(
+        default=True, description="Keep the version before in memory, so that a rollback takes no time."
+    )
+    registry_webhook_secret: str | None = Field(
+        default=None, repr=False, description="Secret of MLflow's webhook; with it POST /registry/webhook is answered."
+    )
     trust: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Models whose files may run code on load: their URIs or names, separated by commas; * for all.",

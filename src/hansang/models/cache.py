@@ -28,7 +28,7 @@ class Cache:
 
     def fetch(self, version: ModelVersion, fill: Callable[[Path], None]) -> Path:
         """Give the model's folder, filled by `fill` if it is not there yet; it appears whole or not at all."""
-        place = self.folder / key(version)
+        place = self.place(version)
         if place.is_dir():
             return place
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,10 @@ class Cache:
             shutil.rmtree(part, ignore_errors=True)
         return place
 
+    def place(self, version: ModelVersion) -> Path:
+        """Give the folder of a model, whether it is there or not."""
+        return self.folder / key(version)
+
     def remember(self, registry: str, uri: str, version: ModelVersion) -> None:
         """Note what a URI means now."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -59,13 +63,17 @@ class Cache:
 
     def recall(self, registry: str, uri: str) -> ModelVersion | None:
         """Give what a URI last meant, if its files are still here."""
+        version = self.last(registry, uri)
+        return version if version is not None and self.place(version).is_dir() else None
+
+    def last(self, registry: str, uri: str) -> ModelVersion | None:
+        """Give what a URI last meant, wherever its files are."""
         try:
             facts = json.loads(self._note(registry, uri).read_text())
             facts.pop("uri")
-            version = ModelVersion(**{**facts, "aliases": tuple(facts["aliases"])})
+            return ModelVersion(**{**facts, "aliases": tuple(facts["aliases"])})
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return version if (self.folder / key(version)).is_dir() else None
 
     def _sweep(self) -> None:
         """Remove what killed processes left behind."""

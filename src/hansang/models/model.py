@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -19,37 +18,22 @@ from hansang.graph import Node
 from hansang.metrics import SIZES, Metrics
 from hansang.models.artifact import Artifact
 from hansang.models.batcher import CALLER_LEFT, DEADLINE, OVERLOADED, Batcher, Limits
+from hansang.models.loaded import Loaded, attempt
 from hansang.models.registry import parse
 from hansang.models.runtime import Runtime, function_runtime, load_runtime
+from hansang.models.start import start
 from hansang.models.uri import resolve
 from hansang.settings import Settings, load_settings
-
-log = logging.getLogger("hansang")
-
-WARM_UP_SIZES = (1, 1, 8, 1, 32, 8)
-WARM_UP_SECONDS = 0.3
-
-
-@dataclass(slots=True, eq=False)
-class Loaded:
-    """A model in memory: where it came from, what runs it, what feeds it, and what tells it from any other."""
-
-    artifact: Artifact | None
-    runtime: Runtime
-    batcher: Batcher
-    seconds: float
-    name: str
-    version: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
 class Model(Node):
     """A versioned model, micro-batched.
 
-    `source` is `models:/name@alias`, `models:/name/3`, `models:/name` (its champion), `runs:/…/path`, a local MLflow
-    model folder, a bare file (`.onnx`, LightGBM `.txt`, XGBoost `.json` or `.ubj`, `.skops`; `.joblib` and `.pkl`
-    only with `trust=True`), or a Python function that takes a `Batch` and returns one prediction a row.
+    `source` is `models:/name`, which is managed: in a running server its version follows the alias `champion`. All
+    others are pinned: `models:/name@alias`, `models:/name/3`, `runs:/…/path`, a local MLflow model folder, a bare file
+    (`.onnx`, LightGBM `.txt`, XGBoost `.json` or `.ubj`, `.skops`; `.joblib` and `.pkl` only with `trust=True`), or a
+    Python function that takes a `Batch` and returns one prediction a row.
 
     `max_batch` is the most rows of one call, `max_queue` the most rows that wait; `slots` how many calls run at once;
     `threads` how many threads a native runtime may use in a call; `inline` lets cheap calls run on the event loop
@@ -68,6 +52,7 @@ class Model(Node):
     inline: bool | None = None
     isolate: bool = True
     _state: list[Loaded] = field(default_factory=list, init=False, repr=False)
+    moves: int = field(default=0, init=False, repr=False)
     changing: ClassVar[bool] = True
 
     @property
@@ -81,8 +66,15 @@ class Model(Node):
         return reference.name if reference is not None else Path(self.source).stem
 
     async def __call__(self, batch: Batch) -> Batch:
-        """Predict a batch through the model's queue."""
-        return await self.loaded.batcher(batch)
+        """Predict a batch through the queue of the version that answers now."""
+        loaded = self.loaded
+        loaded.users += 1
+        try:
+            return await loaded.batcher(batch)
+        finally:
+            loaded.users -= 1
+            if loaded.ended is not None and not loaded.users:
+                loaded.ended()
 
     def prompt(self, batch: Batch) -> bool:
         """Say whether the model would run on the event loop, at once."""
@@ -111,68 +103,80 @@ class Model(Node):
         while self._state:
             self._state.pop().batcher.close()
 
+    @property
+    def managed(self) -> str:
+        """The name of the registered model that it follows; empty when it is pinned."""
+        reference = parse(self.source) if isinstance(self.source, str) else None
+        return reference.name if reference is not None and reference.managed else ""
+
     def load(self, settings: Settings | None = None, metrics: Metrics | None = None) -> Loaded:
         """Find, read, warm up and measure the model; does nothing when it is loaded."""
         if self._state:
             return self._state[0]
-        started = time.perf_counter()
-        artifact, runtime = self._open(settings or load_settings(Settings))
-        name = self.name or (artifact.name if artifact else getattr(self.source, "__name__", "function"))
-        version = artifact.version if artifact else ""
-        inline = runtime.native if self.inline is None else self.inline
-        limits = Limits(self.max_batch, self.max_queue, self.slots, inline, self.isolate, runtime.bulk)
-        batcher = Batcher(
-            self._predict(runtime, name),
-            limits,
-            step=Step("model", name, version),
-            bucket=bucket_of(runtime),
-            observe=call_counter(metrics, name, version) if metrics else None,
-            dropped=drop_counter(metrics, name, version) if metrics else None,
-        )
-        fingerprint = f"{name} {version} {artifact.identity if artifact else described(self.source)}"
-        loaded = Loaded(artifact, runtime, batcher, 0.0, name, version, fingerprint)
-        try:
-            self._warm_up(loaded)
-        except ModelError:
-            batcher.close()
-            raise
-        loaded.seconds = time.perf_counter() - started
+        settings = settings or load_settings(Settings)
+        if callable(self.source):
+            loaded = self.build(None, settings, metrics)
+        elif self.managed:
+            loaded = start(self.managed, settings.registry, lambda found: self.build(found, settings, metrics))
+        else:
+            loaded = self.build(resolve(str(self.source), registry=settings.registry), settings, metrics)
         self._state.append(loaded)
         return loaded
 
-    def _open(self, settings: Settings) -> tuple[Artifact | None, Runtime]:
-        if callable(self.source):
-            return None, function_runtime(self.source)
-        artifact = resolve(str(self.source), registry=settings.registry)
-        trust = self.trust or settings.trusts(str(self.source), artifact.name, f"models:/{artifact.name}")
-        return artifact, load_runtime(artifact, trust=trust, threads=self.threads)
+    def build(self, artifact: Artifact | None, settings: Settings, metrics: Metrics | None = None) -> Loaded:
+        """Read a version into memory beside the one that answers, try it, and measure it; takes its time."""
+        started = time.perf_counter()
+        if artifact is None:
+            assert callable(self.source)  # what is not a function has files
+            runtime, identity = function_runtime(self.source), described(self.source)
+        else:
+            trust = self.trust or settings.trusts(str(self.source), artifact.name, f"models:/{artifact.name}")
+            runtime, identity = load_runtime(artifact, trust=trust, threads=self.threads), artifact.identity
+        name = self.name or (artifact.name if artifact else getattr(self.source, "__name__", "function"))
+        inline = runtime.native if self.inline is None else self.inline
+        limits = Limits(self.max_batch, self.max_queue, self.slots, inline, self.isolate, runtime.bulk)
+        loaded = read(artifact, runtime, limits, name, identity, metrics)
+        try:
+            attempt(loaded)
+        except ModelError:
+            loaded.batcher.close()
+            raise
+        loaded.seconds = time.perf_counter() - started
+        return loaded
 
-    def _predict(self, runtime: Runtime, name: str) -> Callable[[Batch], Batch]:
-        def predict(batch: Batch) -> Batch:
-            return batch.replace(runtime.predict(batch), name=name)
+    def switch(self, loaded: Loaded) -> Loaded:
+        """Let another version answer from the next batch on; gives the one that did.
 
-        return predict
+        Batches that are under way in that one end there. Call it on the event loop.
+        """
+        before, self._state[0] = self.loaded, loaded
+        object.__setattr__(self, "moves", self.moves + 1)
+        return before
 
-    def _warm_up(self, loaded: Loaded) -> None:
-        """Call the model on its input example: the first request is not slow, and the batcher knows the cost."""
-        example = loaded.artifact.example if loaded.artifact else None
-        if not example:
-            return
-        until = time.perf_counter() + WARM_UP_SECONDS
-        for number, size in enumerate(WARM_UP_SIZES):
-            rows = [example[n % len(example)] for n in range(size)]
-            started = time.perf_counter()
-            try:
-                loaded.batcher.predict(Batch(rows))
-            except Exception as error:
-                raise ModelError(
-                    f"{loaded.name}: the model does not answer its own input example: {type(error).__name__}: {error}"
-                ) from error
-            now = time.perf_counter()
-            if number:  # the first call is not like the others
-                loaded.batcher.cost.observe(size, now - started)
-            if now > until:
-                return
+
+def read(
+    artifact: Artifact | None, runtime: Runtime, limits: Limits, name: str, identity: str, metrics: Metrics | None
+) -> Loaded:
+    """Put a queue before a runtime."""
+    version = artifact.version if artifact else ""
+    batcher = Batcher(
+        predictor(runtime, name),
+        limits,
+        step=Step("model", name, version),
+        bucket=bucket_of(runtime),
+        observe=call_counter(metrics, name, version) if metrics else None,
+        dropped=drop_counter(metrics, name, version) if metrics else None,
+    )
+    return Loaded(artifact, runtime, batcher, 0.0, name, version, f"{name} {version} {identity}")
+
+
+def predictor(runtime: Runtime, name: str) -> Callable[[Batch], Batch]:
+    """Give what the batcher calls."""
+
+    def predict(batch: Batch) -> Batch:
+        return batch.replace(runtime.predict(batch), name=name)
+
+    return predict
 
 
 def bucket_of(runtime: Runtime) -> Callable[[Any], Hashable] | None:

@@ -16,12 +16,16 @@ Kind = Literal["alias", "version", "latest", "id", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed `models:/` or `runs:/` URI; `value` is the alias, version number, model id or path in the run."""
+    """A parsed `models:/` or `runs:/` URI; `value` is the alias, version number, model id or path in the run.
+
+    `managed` says that it names neither a version nor an alias: whoever serves it follows the champion.
+    """
 
     uri: str
     kind: Kind
     name: str
     value: str = ""
+    managed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def parse_name(uri: str, text: str) -> Reference:
         return Reference(uri, "alias", name, alias)
     if re.fullmatch(r"m-[0-9a-f]{32}", text):
         return Reference(uri, "id", text, text)
-    return Reference(uri, "alias", text, CHAMPION)
+    return Reference(uri, "alias", text, CHAMPION, managed=True)
 
 
 def not_found(

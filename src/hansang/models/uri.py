@@ -12,6 +12,7 @@ from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
 from hansang.extras import require
 from hansang.models.artifact import MLMODEL, Artifact, open_folder, open_path
 from hansang.models.cache import Cache
+from hansang.models.manifest import check_manifest
 from hansang.models.registries.client import ClientRegistry
 from hansang.models.registries.rest import RestRegistry
 from hansang.models.registries.sqlite import SqliteRegistry
@@ -37,6 +38,7 @@ def resolve(uri: str, *, registry: str | None = None, cache: Path | None = None)
     """
     reference = parse(uri)
     if reference is None:
+        check_manifest(local_path(uri))
         return open_path(local_path(uri), uri)
     source = open_registry(registry)
     store = Cache(cache)
@@ -80,7 +82,8 @@ def open_registry(uri: str | None = None) -> Registry:
 
 
 def open_version(version: ModelVersion, folder: Path, uri: str) -> Artifact:
-    """Read the files of a version."""
+    """Read the files of a version, after a look at whether they are those that its manifest names."""
+    check_manifest(folder)
     if not (folder / MLMODEL).exists() and folder.is_file():
         return open_path(folder, uri)
     return open_folder(

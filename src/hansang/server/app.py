@@ -33,6 +33,7 @@ from hansang.server.request import as_dependency, read_rows
 from hansang.server.serving import Serving, serving_of
 from hansang.server.turn import Turn, read_patience, trace
 from hansang.server.visits import visit_id
+from hansang.server.webhook import add_webhook
 from hansang.service import Endpoint, Service
 
 log = logging.getLogger("hansang")
@@ -98,6 +99,7 @@ def make_app(service: Service) -> FastAPI:
     add_jobs(app, service)
     add_feedback(app)
     add_records(app)
+    add_webhook(app)
     describe(app, service)
     app.state.own = (len(app.user_middleware), dict(app.exception_handlers))
     return app

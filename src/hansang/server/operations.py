@@ -122,6 +122,7 @@ def metadata_of(service: Service) -> dict[str, Any]:
     for model in service.models:
         loaded, artifact = model.loaded, model.loaded.artifact
         entry: dict[str, Any] = {"name": loaded.name, "version": loaded.version, "runtime": loaded.runtime.name}
+        entry["managed"] = bool(model.managed)
         if artifact is not None:
             entry |= {"uri": artifact.uri, "model_id": artifact.model_id, "run_id": artifact.run_id}
             entry |= {"aliases": list(artifact.aliases), "digest": artifact.digest}
@@ -150,6 +151,7 @@ def metadata_of(service: Service) -> dict[str, Any]:
         "owner": service.owner,
         "hansang": __version__,
         "models": models,
+        "workers": service.app.state.serving.siblings.notes(),
         "nodes": {
             node.name: node.url for e in service.endpoints for node in walk(e.placed) if isinstance(node, Remote)
         },

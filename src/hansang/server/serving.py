@@ -19,7 +19,9 @@ from hansang.graph import walk
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobStore
 from hansang.logs.access import AccessLog, level_is_off
+from hansang.joints.check import first_model
 from hansang.metrics import Metrics
+from hansang.models.managed import Following
 from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
 from hansang.record.feedback import feedback_recorder
@@ -36,6 +38,7 @@ from hansang.server.nodes import NodeTurn
 from hansang.server.posting import Posting, posting
 from hansang.server.quiet import quiet
 from hansang.server.recording import Recording
+from hansang.server.siblings import Siblings
 from hansang.server.traced import TracedNodeTurn, TracedTurn
 from hansang.server.turn import Turn
 from hansang.service import Endpoint, Service
@@ -73,6 +76,8 @@ class Serving:
         self.later: list[Staged] = []
         self.turns: dict[str, Turn] = {}
         self.fast: dict[bytes, Turn] = {}
+        self.following = Following((), self.settings, self.metrics)
+        self.siblings = Siblings(None, self._tapped)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Serving]:
@@ -80,6 +85,7 @@ class Serving:
         folder = os.environ.get(METRICS_FOLDER)
         if folder and self.metrics.folder is None:
             self.metrics = self.service.metrics = Metrics(Path(folder))
+            self.siblings = Siblings(Path(folder), self._tapped)
         await asyncio.to_thread(self.service.load, self.settings)
         codecs = {endpoint.path: codec_of(endpoint) for endpoint in self.service.endpoints}
         async with (
@@ -88,6 +94,7 @@ class Serving:
             self._tracing(),
             self._recording(),
             self.service.running(lambda endpoint: self._site(endpoint, codecs[endpoint.path])),
+            self._following(),
         ):
             for endpoint in self.service.endpoints:
                 codec = codecs[endpoint.path]
@@ -156,6 +163,23 @@ class Serving:
                 yield
             finally:
                 self.tracing = None
+
+    @asynccontextmanager
+    async def _following(self) -> AsyncIterator[None]:
+        """Let the managed models follow the registry, and tell the other workers what this one has."""
+        endpoints = [endpoint for endpoint in self.service.endpoints if not isinstance(endpoint, NodeEndpoint)]
+        first = {first_model(endpoint.placed) for endpoint in endpoints if endpoint.input is None}
+        closed = [model for model in self.service.models if model in first]
+        self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note)
+        async with self.siblings, self.following:
+            self._note()
+            yield
+
+    def _tapped(self, name: str) -> None:
+        self.following.hint(name)
+
+    def _note(self) -> None:
+        self.siblings.note(self.following.standings())
 
     @asynccontextmanager
     async def _recording(self) -> AsyncIterator[None]:

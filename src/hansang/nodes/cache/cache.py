@@ -73,12 +73,12 @@ class Cache:
 
     def _past(self, batch: Batch, writes: list[Key], identity: bytes, at: Places) -> Part:
         """Give the part of rows that are computed whatever the cache holds."""
-        return self._computed(batch, writes, Flight(identity), at)
+        return self._computed(batch, writes, Flight(identity, self.keys.identity.moves), at)
 
     def _sorted(self, batch: Batch, keys: list[Key], identity: bytes) -> list[Part]:
         near = self.near
         entries: list[Entry | None] = near.get(keys) if near is not None else [None] * len(keys)
-        flight = Flight(identity, batch.background)
+        flight = Flight(identity, self.keys.identity.moves, batch.background)
         if self._all_lead(keys, entries):
             flight.keys = keys  # type: ignore[assignment]  # every row has one
             self.flights.flying.update(dict.fromkeys(flight.keys, flight))
@@ -172,7 +172,8 @@ class Cache:
     def _landed(self, flight: Flight, keys: list[Key], before: Before, at: Places, answers: Batch) -> tuple[Part]:
         """Keep what was computed, and hand it to those who wait for it."""
         expires = FOREVER if self.ttl is None else self.clock() + self.ttl
-        current = flight.identity == self.keys.identity.now()
+        identity = self.keys.identity
+        current = flight.moves == identity.moves and flight.identity == identity.now()
         if len(at) == len(flight.keys) == len(keys) and flight.alone and not flight.waiting:
             way = before.one_way(answers)
             entries = None if way is None else all_frozen(answers.rows, way, expires)

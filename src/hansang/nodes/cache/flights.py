@@ -14,10 +14,11 @@ Landed = asyncio.Future[Any]
 class Flight:
     """The keys that one batch computes. A live row does not wait for a `background` one: it flies itself.
 
-    `alone` says that nobody else flies one of the keys.
+    `alone` says that nobody else flies one of the keys. `moves` counts the switches of models before it began.
     """
 
     identity: bytes
+    moves: int = 0
     background: bool = False
     alone: bool = True
     keys: list[bytes] = field(default_factory=list)

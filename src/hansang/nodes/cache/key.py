@@ -36,6 +36,11 @@ class Identity:
         self._now = b""
         self.private = False
 
+    @property
+    def moves(self) -> int:
+        """Count the switches of models inside: a version that went and came back is not one that stayed."""
+        return sum([each.moves for each in self._changing])
+
     def now(self) -> bytes:
         """Give 16 bytes that are the same as long as the same would answer."""
         said = [each.fingerprint() for each in self._changing]

@@ -1,0 +1,55 @@
+"""The manifest of a model's files: what must be there, byte for byte, before any of it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from hansang.errors import ModelError
+from hansang.models.artifact import files
+
+MANIFEST = "manifest.json"
+ADDED = frozenset({MANIFEST, "registered_model_meta"})  # mlflow's client adds the second to what it fetches
+
+
+def check_manifest(folder: Path) -> None:
+    """Refuse a model folder whose files are not those that its manifest names; one without a manifest passes.
+
+    The manifest is `manifest.json` beside `MLmodel`: `{"files": {"MLmodel": "<sha256 in hex>", …}}` with every file
+    of the folder. It finds files that were damaged or exchanged; whether its author is trusted it cannot say.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        return
+    try:
+        named = json.loads(file.read_bytes())["files"]
+        wanted = {str(name): str(value).lower() for name, value in named.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f'{file} is not a manifest; expected {{"files": {{"MLmodel": "<sha256>", …}}}}') from error
+    found = hashes(folder)
+    for what, names in (
+        ("is missing", wanted.keys() - found.keys()),
+        ("is not in the manifest", found.keys() - wanted.keys()),
+        ("is not the file that the manifest names", {name for name in wanted if found.get(name) != wanted[name]}),
+    ):
+        if names:
+            raise ModelError(f"{folder}: {min(names)} {what}; fetch the model again, or register it again")
+
+
+def write_manifest(folder: Path) -> Path:
+    """Write the manifest of a model folder, over an older one."""
+    file = folder / MANIFEST
+    file.write_text(json.dumps({"files": hashes(folder)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return file
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Hash every file of a folder."""
+    found = {}
+    for file in files(folder):
+        name = file.relative_to(folder).as_posix()
+        if name not in ADDED:
+            with file.open("rb") as stream:
+                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
