@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +16,6 @@ import pytest
 
 from hansang.models.artifact import Artifact
 from hansang.models.uri import resolve
-from tests.models import steps
 
 ZOO = Path(__file__).with_name("zoo.py")
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
@@ -118,17 +116,3 @@ def server(lasting_server: Server) -> Server:
     if lasting_server.process.poll() is not None:
         lasting_server.start()
     return lasting_server
-
-
-@pytest.fixture(scope="session")
-def steps_registry(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A registry with good and bad versions of the models `steps` and `more`; see `steps`."""
-    folder = tmp_path_factory.mktemp("steps")
-    return steps.register(folder, ["steps", "more"], steps.write_all(folder / "versions"))
-
-
-@pytest.fixture
-def steps_copy(steps_registry: str, tmp_path: Path) -> str:
-    """The same registry for one test alone, whose aliases and tags it may change."""
-    shutil.copy(steps_registry.removeprefix("sqlite:///"), tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"

@@ -1,7 +1,7 @@
 """Versions of a small ONNX model whose predictions tell which version made them: y = x + 1000 · version.
 
-`write(folder, number)` makes a model folder without mlflow; `python -m tests.models.steps FOLDER COUNT` registers
-folders in `FOLDER/mlflow.db` by mlflow's own client, in a process of its own.
+`write` makes a model folder without mlflow; `register` and `upload` make versions of folders by mlflow's own client, in
+a process of its own.
 """
 
 from __future__ import annotations
@@ -99,18 +99,43 @@ def write_all(folder: Path, weights: int = 16) -> list[Path]:
 FAULTS = {"golden": GOOD + 1, "changed": GOOD + 2, "output": GOOD + 3, "input": GOOD + 4, "broken": GOOD + 5}
 
 
+REGISTER = """
+names, sources = arguments
+for name in names:
+    client.create_registered_model(name)
+    for source in sources:
+        client.create_model_version(name, source)
+    client.set_registered_model_alias(name, "champion", "1")
+"""
+
+UPLOAD = """
+name, sources = arguments
+client.create_registered_model(name)
+with mlflow.start_run() as run:
+    for source in sources:
+        place = source.rpartition("/")[2]
+        mlflow.log_artifacts(source, place)
+        client.create_model_version(name, mlflow.get_artifact_uri(place), run.info.run_id)
+client.set_registered_model_alias(name, "champion", "1")
+"""
+
+
 def register(folder: Path, names: list[str], sources: list[Path]) -> str:
     """Register the folders as versions of each name, the first as champion; gives the registry's address."""
-    script = (
-        "import json, sys, mlflow; names, sources = json.loads(sys.argv[1]); client = mlflow.MlflowClient()\n"
-        "for name in names:\n"
-        "    client.create_registered_model(name)\n"
-        "    for source in sources: client.create_model_version(name, source)\n"
-        "    client.set_registered_model_alias(name, 'champion', '1')\n"
-    )
     uri = f"sqlite:///{folder}/mlflow.db"
+    by_mlflow(uri, folder, REGISTER, names, [str(source) for source in sources])
+    return uri
+
+
+def upload(uri: str, folder: Path, name: str, sources: list[Path]) -> None:
+    """Send the folders to an MLflow server as versions of a name, the first as champion."""
+    by_mlflow(uri, folder, UPLOAD, name, [str(source) for source in sources])
+
+
+def by_mlflow(uri: str, folder: Path, script: str, *arguments: Any) -> None:
+    """Run a script with mlflow's client in a process of its own."""
     env = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", script, json.dumps([names, [str(source) for source in sources]])]
+    head = "import json, sys, mlflow; arguments = json.loads(sys.argv[1]); client = mlflow.MlflowClient()"
+    command = [sys.executable, "-c", head + script, json.dumps(arguments)]
     done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    return uri
