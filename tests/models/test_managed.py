@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from hansang import Batch, Model, cached, node
+from hansang import Batch, Model, Service, cached, fallback, node, shadow, split
 from hansang.call import Call
 from hansang.errors import ModelError
-from hansang.models.managed import REFUSED
+from hansang.models.managed import REFUSED, Following
 from hansang.models.registries.sqlite import SqliteRegistry
 from hansang.models.registry import ModelVersion, Reference, parse
 from hansang.models.uri import open_registry
@@ -306,3 +306,39 @@ async def test_an_answer_of_a_version_that_came_and_went_meanwhile_is_not_kept(s
         again = Batch([{"x": 1.0}], [Call()])
         assert (await graph(again)).rows[0]["y"] == 1.0 + STEP
         assert not again.calls[0].trail[-1].cached
+
+
+# --- in patterns ---
+
+
+@on_loop
+async def test_models_in_every_pattern_are_followed(steps_copy: str, tmp_path: Path) -> None:
+    def more() -> Model:
+        return Model("models:/more")
+
+    one, two, three = more(), more(), more()
+    service = Service("all", cached(fallback(split({Model("models:/steps"): 1, one: 1}), two)), input=dict[str, float])
+    service.endpoint("/shadowed", shadow(Model("models:/steps/4"), three), input=dict[str, float])
+    settings = Settings(registry=steps_copy, registry_poll=60, record=False)
+    await asyncio.to_thread(service.load, settings)
+    news = asyncio.Event()
+    following = Following(service.models, settings, service.metrics, changed=news.set)
+    assert following.followers.keys() == {"steps", "more"}, "a pinned one is none of them"
+    async with service.running(), following:
+        registry = open_registry(steps_copy)
+        registry.set_alias("more", "champion", "5")
+        assert following.hint("more") and not following.hint("other")
+        async with asyncio.timeout(15):
+            while following.followers["more"].standing.version != "5":
+                news.clear()
+                await news.wait()
+        assert [model.loaded.version for model in (one, two, three)] == ["5", "5", "5"]
+        assert [each["version"] for each in following.standings()] == ["1", "5"]
+        versions = set()
+        for x in range(40):
+            batch = Batch([{"x": float(x)}], [Call()])
+            answer = (await service.endpoints[0].bound(batch)).rows[0]["y"]
+            version = next(step.version for step in batch.calls[0].trail if step.version)
+            assert answer == x + STEP * int(version)
+            versions.add(version)
+        assert versions == {"1", "5"}

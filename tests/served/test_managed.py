@@ -124,3 +124,31 @@ def test_without_a_secret_there_is_no_webhook(steps_copy: str, tmp_path: Path) -
         assert answer.status_code == 404 and "HANSANG_REGISTRY_WEBHOOK_SECRET" in answer.json()["detail"]
         found = server.get("/metadata").json()
         assert found["models"][0]["managed"] is False and found["workers"][0]["models"] == []
+
+
+KITCHEN = """
+from hansang import Model, Service
+
+service = Service("kitchen", Model("models:/steps"), input=dict[str, float])
+"""
+
+FRONT = """
+from hansang import Service, remote
+
+service = Service("front", remote("http://127.0.0.1:{port}/nodes/steps"), input=dict[str, float])
+"""
+
+
+def test_a_model_behind_a_remote_node_is_followed_where_it_runs(steps_copy: str, tmp_path: Path) -> None:
+    registry = open_registry(steps_copy)
+    for name in ("kitchen", "front"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "kitchen.py").write_text(KITCHEN)
+    options: dict[str, Any] = {"registry": steps_copy, "registry_poll": 0.05, "node": "steps"}
+    with served(tmp_path / "kitchen.py", tmp_path / "kitchen", **options) as kitchen:
+        (tmp_path / "front.py").write_text(FRONT.format(port=kitchen.port))
+        with served(tmp_path / "front.py", tmp_path / "front") as front, Load(front.port, 4) as load:
+            until(lambda: load.answers["1"])
+            move(kitchen, registry, "2")
+            until(lambda: load.answers["2"])
+        assert load.faults == []
