@@ -248,6 +248,15 @@ async def test_a_start_without_registry_takes_the_last_good_version(
 
 
 @on_loop
+async def test_a_folder_that_cannot_be_written_keeps_nobody_from_serving(
+    steps_copy: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".hansang").write_text("a file where the folder should be")
+    assert load(steps_copy) == "1"
+    assert "is not noted for a restart without registry" in caplog.text
+
+
+@on_loop
 async def test_a_start_with_a_bad_champion_takes_the_last_good_version(
     steps_copy: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

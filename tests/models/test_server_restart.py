@@ -15,7 +15,7 @@ from tests.served.load import Load
 from tests.served.running import served, until
 from tests.served.test_managed import workers
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from hansang.models.registry import Registry
 from hansang.models.uri import open_registry
@@ -35,6 +36,7 @@ def move(server: Server, registry: Registry, version: str, count: int = 1) -> No
     until(lambda: [worker["version"] for worker in workers(server)] == [version] * count)
 
 
+@pytest.mark.slow
 def test_ten_swaps_under_load_lose_no_answer_and_no_answer_is_of_another_version(
     steps_copy: str, tmp_path: Path
 ) -> None:
@@ -91,6 +93,7 @@ def deliver(server: Server, document: Any, *, secret: str = SECRET, stamp: float
 MOVED = {"entity": "model_version_alias", "action": "created", "data": {"name": "steps", "alias": "champion"}}
 
 
+@pytest.mark.slow
 def test_a_webhook_makes_every_worker_look_at_once(steps_copy: str, tmp_path: Path) -> None:
     registry = open_registry(steps_copy)
     options: dict[str, Any] = {"registry": steps_copy, "registry_poll": 600, "registry_webhook_secret": SECRET}
@@ -139,6 +142,7 @@ service = Service("front", remote("http://127.0.0.1:{port}/nodes/steps"), input=
 """
 
 
+@pytest.mark.slow
 def test_a_model_behind_a_remote_node_is_followed_where_it_runs(steps_copy: str, tmp_path: Path) -> None:
     registry = open_registry(steps_copy)
     for name in ("kitchen", "front"):

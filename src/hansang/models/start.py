@@ -44,7 +44,10 @@ def start(name: str, registry: str | None, build: Callable[[Artifact], Loaded], 
         except ModelError as other:
             log.warning("%s version %s cannot be used either: %s", name, last.version, other)
         raise
-    store.remember(source.uri, uri_of(name), version)
+    try:
+        store.remember(source.uri, uri_of(name), version)
+    except OSError as error:  # a folder that cannot be written is no reason not to serve
+        log.warning("%s version %s is not noted for a restart without registry: %s", name, version.version, error)
     return loaded
 
 
