@@ -17,8 +17,6 @@ FLOORS = (
     {"up"},
     {"replay"},
     {"server", "scoring", "doctor", "reports"},
-    {"target", "alone", "pictures"},
-    {"server", "scoring", "doctor"},
     {"target", "alone", "pictures", "rollout"},
     {"service"},
     {"joints"},

@@ -140,7 +140,7 @@ def replay(service: str, folder: str | Path = ".hansang/records", **options: Unp
 
 def policies_of(settings: Settings) -> dict[str, str]:
     """Give the field policies that are set outside of the schemas."""
-    return dict(getattr(settings, "policies", {}))
+    return dict(settings.policies)
 
 
 def hidden_fields(codec: Codec, settings: Settings) -> dict[str, str]:

@@ -18,8 +18,8 @@ from hansang.errors import Overloaded, Problem, TooLarge, Unavailable, UsageErro
 from hansang.graph import walk
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobStore
-from hansang.logs.access import AccessLog, level_is_off
 from hansang.joints.check import first_model
+from hansang.logs.access import AccessLog, level_is_off
 from hansang.metrics import Metrics
 from hansang.models.managed import Following
 from hansang.nodes.staged import Staged
