@@ -152,11 +152,13 @@ def too_many_pixels(pixels: str, limits: ImageLimits) -> PydanticCustomError:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class Upload:
-    """The file that a picture was decoded from; as an object it goes neither into another process nor into a cache."""
+    """The file that a picture was decoded from; being no dataclass, it does not go to another process with it."""
 
-    data: bytes
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
     def __repr__(self) -> str:
         return f"Upload({len(self.data)} bytes)"
