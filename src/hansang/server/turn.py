@@ -92,6 +92,7 @@ class Turn:
     def reject(self, ask: Ask, error: Problem) -> None:
         """Answer a request whose rows cannot enter the graph; a row that does not fit its schema is recorded."""
         if isinstance(error, InvalidRow):
+            identify([ask])
             self._finish([ask], [error], 1)
             return
         ask.answered = True
@@ -201,7 +202,6 @@ class Turn:
             failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
         if not asks:
             return
-        identify(asks)
         bodies, errors = self._encode(outcomes, failed)
         if self.keeping is None or not self.keeping.take(self, asks, bodies, errors):
             self.settle(asks, bodies, errors)

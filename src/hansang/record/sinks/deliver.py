@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,18 +32,22 @@ from hansang.record.sinks.wanted import read_wanted
 
 LOWEST = 19
 PAUSE = 0.05
+MOMENT = 0.2  # seconds to see whether news is followed by the end
 ENDING = 8.0  # seconds to deliver what is there when the owner ends
 
 
 def step_back() -> None:
-    """Run only where a core has nothing better to do, so that no answer is later for a sink's sake."""
+    """Let this thread run only where a core has nothing better to do, so that no answer is later for a sink's sake.
+
+    Linux keeps this for each thread, and gives it back to none.
+    """
     with suppress(OSError):  # a sandbox may forbid either
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def run(folder: Path) -> None:
-    """Deliver until standard input ends."""
+    """Deliver until standard input ends, then what is there."""
     deliveries: list[Delivery | Mover] = [
         Delivery(folder, name, partial(sink_of, address), Positions(folder))
         for name, address in read_wanted(folder).sinks.items()
@@ -49,19 +55,45 @@ def run(folder: Path) -> None:
     place = read_place(folder)
     if place.url:
         deliveries.append(Mover(folder, place))
-    threads = [threading.Thread(target=each.run, name=each.name, daemon=True) for each in deliveries]
-    for thread in threads:
-        thread.start()
+    threads = [started(each, each.name, step_back) for each in deliveries]
     while os.read(0, 4096):
-        for each in deliveries:
-            each.news.set()
+        ready, _, _ = select.select([0], [], [], MOMENT)
+        if not ready:  # else there is more news, or the end, which is not for those that stand back
+            for each in deliveries:
+                each.news.set()
     until = time.monotonic() + ENDING
-    for each in deliveries:
-        each.until = until
-        each.ending.set()
-        each.news.set()
+    for number, each in enumerate(deliveries):
+        threads[number] = last(each, threads[number], until)
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0.0))
+
+
+def started(delivery: Delivery | Mover, name: str, before: Callable[[], None] = lambda: None) -> threading.Thread:
+    """Run a delivery in a thread of its own."""
+
+    def work() -> None:
+        before()
+        delivery.run()
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def last(delivery: Delivery | Mover, thread: threading.Thread, until: float) -> threading.Thread:
+    """Deliver what is there at the end, and no longer than `until`; gives the thread that does it.
+
+    Somebody waits for it now, so a delivery that rests is left where it is, and one that need not stand back takes its
+    place: on a busy machine the first one would find no core.
+    """
+    if isinstance(delivery, Delivery) and delivery.resting.is_set():
+        fresh = Delivery(delivery.folder, delivery.name, delivery.make, Positions(delivery.folder), until=until)
+        fresh.ending.set()
+        return started(fresh, f"{delivery.name} at the end")
+    delivery.until = until
+    delivery.ending.set()
+    delivery.news.set()
+    return thread
 
 
 def take_place(folder: Path) -> int:
@@ -79,7 +111,6 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m hansang.record.sinks.deliver DIR", file=sys.stderr)
         return 2
-    step_back()
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     folder = Path(arguments[0])

@@ -37,7 +37,8 @@ class AllRefused(Exception):
 class Delivery:
     """Brings one sink up to date; `run` follows the record until `ending` is set, then delivers what is there.
 
-    `news` is set by whoever knows that there are new files. The first failure after `ending` ends it.
+    `news` is set by whoever knows that there are new files; `resting` says that it waits for that. The first failure
+    after `ending` ends it.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Delivery:
     positions: Positions
     news: Event = field(default_factory=Event)
     ending: Event = field(default_factory=Event)
+    resting: Event = field(default_factory=Event)
     until: float = math.inf
     jitter: Callable[[], float] = random.random
     failures: int = 0
@@ -74,7 +76,9 @@ class Delivery:
             self.catch_up(sink)
             if ends or time.monotonic() > self.until:
                 return
+            self.resting.set()
             self.news.wait()
+            self.resting.clear()
 
     def catch_up(self, sink: Sink) -> None:
         """Deliver every file that waits, then let the compactor see what need not wait any more."""
