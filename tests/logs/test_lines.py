@@ -164,15 +164,15 @@ def test_json_keeps_one_line_whatever_is_logged(lines: Lines) -> None:
             return "loud"
 
     log.info("two\nlines", extra={"path": Path("/x"), "number": float("nan"), "level": "mine"})
-    log.info("lone %s", "\ud800")
     log.info("loud", extra={"it": Loud()})
     try:
         raise ValueError("bad")
     except ValueError:
         log.exception("failed")
-    first, lone, second, third = lines.json
+    first, second, third = lines.json
     assert (first["message"], first["path"], first["number"], first["level"]) == ("two\nlines", "/x", None, "INFO")
-    assert lone["message"] == "lone \ud800"
+    lone = logging.makeLogRecord({"msg": "lone %s", "args": ("\ud800",)})  # not logged: pytest could not pass it on
+    assert json.loads(Json().format(lone))["message"] == "lone \ud800"
     assert first["process"] == "worker-3"
     assert first["time"].endswith("Z") and len(first["time"]) == 24
     assert second["it"] == "loud"

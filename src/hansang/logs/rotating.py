@@ -35,12 +35,12 @@ class RotatingFile(logging.Handler):
         every: Literal["hour", "day", "never"] = "day",
         keep: int = 14,
     ) -> None:
-        super().__init__()
         if every not in PERIODS:
             raise ValueError(f"every must be one of {', '.join(PERIODS)}, not {every!r}")
         for name, value in (("max_bytes", max_bytes), ("keep", keep)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{name} must be a whole number of at least 0, not {value!r}")
+        super().__init__()  # from now on logging knows it, and may close it
         self.path = Path(filename)
         self.max_bytes, self.every, self.keep = max_bytes, every, keep
         self._file = -1
