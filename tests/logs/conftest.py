@@ -18,6 +18,9 @@ def own_logging() -> Iterator[None]:
     yield
     logging.captureWarnings(False)
     for logger in [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]:
+        for handler in logger.handlers:
+            if not any(handler in handlers for _, _, handlers, _, _ in before):
+                handler.close()
         logger.handlers[:] = []
         logger.setLevel(logging.NOTSET)
         logger.propagate = True
