@@ -242,9 +242,12 @@ def test_no_row_whose_write_returned_is_missing_after_kill_9_and_none_is_there_t
             last = max([last, *(int(line) for line in writer.stdout.read().split(b"\n")[:-1])])
         acknowledged += range(first, last + 1)
         check(read_rows(tmp_path, "id"), acknowledged)
-    asyncio.run(next_start(tmp_path))
-    wait_for_compactor(tmp_path)
-    check(read_rows(tmp_path, "id"), acknowledged)
+    for _ in range(3):  # a compactor that is ending just now leaves what it has not seen to the next start
+        asyncio.run(next_start(tmp_path))
+        wait_for_compactor(tmp_path)
+        check(read_rows(tmp_path, "id"), acknowledged)
+        if set(suffixes(tmp_path)) <= {".new"}:
+            break
     assert set(suffixes(tmp_path)) <= {".new"}  # killed before the first row; removed when it is a minute old
 
 

@@ -1,28 +1,29 @@
 """A service some of whose fields the record holds in another form."""
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import BaseModel
 
 from hansang import Service, node
+from hansang.record.policy import Hash, Keep, Mask
 from hansang.types import File
-
-POLICY = "x-hansang-policy"
 
 
 class Owner(BaseModel):
-    name: str = Field(default="", json_schema_extra={POLICY: "mask:2"})
+    name: Annotated[str, Mask(2)] = ""
 
 
 class Trip(BaseModel):
     km: float
-    phone: str | None = Field(default=None, json_schema_extra={POLICY: "hash"})
+    phone: Annotated[str | None, Hash()] = None
     owner: Owner | None = None
-    note: str = Field(default="", json_schema_extra={POLICY: "keep"})
+    note: Annotated[str, Keep()] = ""
     photo: File | None = None
 
 
 class Ride(BaseModel):
     minutes: float
-    driver: str = Field(default="Kim", json_schema_extra={POLICY: "hash"})
+    driver: Annotated[str, Hash()] = "Kim"
 
 
 @node.each

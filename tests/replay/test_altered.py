@@ -19,6 +19,7 @@ from tests.replay.conftest import NOON, SHARED, Write
 from tests.served.running import served
 
 PRIVATE = Path(__file__).parent / "private.py"
+SECRET = "a secret of the tests"
 HASH = "hash:" + "0" * 32
 ROWS: tuple[dict[str, Any], ...] = (
     {"km": 1},
@@ -65,7 +66,7 @@ def test_a_field_that_the_model_does_not_need_can_be_accepted(folder: Path, priv
 
 def test_as_load_the_server_says_which_fields_they_are(folder: Path, private: None, tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
-    with served(PRIVATE, tmp_path / "served") as server:
+    with served(PRIVATE, tmp_path / "served", record_key=SECRET) as server:
         found = load("private", server.url, folder).document()
     assert (found["statuses"], found["not_replayed"]) == ({"200": 2}, REASONS)
     assert (found["changed"], found["fields_not_compared"]) == (0, {"driver": "hash"})
@@ -77,7 +78,8 @@ def test_a_hash_is_known_without_any_schema(folder: Path, write: Write) -> None:
     assert found["not_replayed"] == {"a field in the input was hashed before it was recorded": 1}
 
 
-def test_the_schema_of_the_process_and_of_the_server_say_the_same() -> None:
+def test_the_schema_of_the_process_and_of_the_server_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANSANG_RECORD_KEY", SECRET)
     service = load_target(str(PRIVATE))
     schema = service.endpoints[0].reader.json_schema()
     assert altered_fields(schema, schema) == FIELDS

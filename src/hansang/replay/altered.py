@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-POLICY, UPLOAD_MARK = "x-hansang-policy", "x-hansang-upload"
+from hansang.record.policy import KEYWORD
+
+UPLOAD_MARK = "x-hansang-upload"
 UPLOAD, DROP, KEEP = "upload", "drop", "keep"
 INSIDE = "in part: "
 CHOICES = ("anyOf", "oneOf", "allOf")
@@ -43,7 +45,7 @@ def how_of(schema: Schema) -> str:
     """Say how a value is altered by its own schema; empty when it is not."""
     if schema.get(UPLOAD_MARK):
         return UPLOAD
-    how = str(schema.get(POLICY, KEEP))
+    how = str(schema.get(KEYWORD, KEEP))
     return "" if how == KEEP else how
 
 

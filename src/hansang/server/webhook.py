@@ -38,7 +38,9 @@ def add_webhook(app: FastAPI) -> None:
 
     responses: dict[int | str, dict[str, str]] = {
         202: {"description": "Taken; the registry is asked now where it concerns a model of this service"},
+        400: {"description": "The body is not a delivery"},
         403: {"description": "The signature is not one of the secret, or is too old"},
+        404: {"description": "This service takes no webhooks: it has no secret for them"},
     }
     app.add_api_route(
         PATH,
