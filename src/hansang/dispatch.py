@@ -166,12 +166,15 @@ def end(parts: Iterable[Part]) -> None:
 async def run(part: Part, at: Places, send: Send) -> None:
     """Run one part, and what becomes of its answers."""
     try:
-        if part.then is None:
-            await run_limited(part, at, send)
-        else:
+        if part.then is not None:
             await run_on(part, part.then, at, send)
+        elif part.limit is not None:
+            await run_limited(part, part.limit, at, send)
+        else:
+            await flow(part.node, part.batch, at, send)
     finally:
-        end((part,))
+        if part.ended is not None:
+            part.ended()
 
 
 async def run_on(part: Part, then: Callable[[Places, Batch], Iterable[Part]], at: Places, send: Send) -> None:
@@ -195,7 +198,10 @@ async def run_on(part: Part, then: Callable[[Places, Batch], Iterable[Part]], at
                 more.append(asyncio.ensure_future(run(next_part, next_at, send)))
 
     try:
-        await run_limited(part, range(part.batch.size), settled)
+        if part.limit is None:
+            await flow(part.node, part.batch, range(part.batch.size), settled)
+        else:
+            await run_limited(part, part.limit, range(part.batch.size), settled)
         if more:
             await asyncio.gather(*more)
     finally:
@@ -204,15 +210,12 @@ async def run_on(part: Part, then: Callable[[Places, Batch], Iterable[Part]], at
         end(begun)
 
 
-async def run_limited(part: Part, at: Places, send: Send) -> None:
+async def run_limited(part: Part, limit: Limit, at: Places, send: Send) -> None:
     """Run a part's node until all its rows are settled, or its time is over.
 
     What is not settled by then fails at that moment, even if the node takes its time to be cancelled.
     """
-    limit, batch = part.limit, part.batch
-    if limit is None:
-        await flow(part.node, batch, at, send)
-        return
+    batch = part.batch
     unsettled: set[int] | None = set(range(batch.size))
 
     def settled(places: Places, answers: Batch) -> None:

@@ -17,7 +17,7 @@ from hansang.graph import pass_on
 from hansang.isolate import Predict, attempt, failure
 from hansang.lanes import Lanes, ThreadLanes
 from hansang.models.cost import Cost
-from hansang.models.waiting import Part, Waiting
+from hansang.models.waiting import Part, Waiting, is_hurried
 
 LIVE_ROWS = 64
 BULK_SECONDS = 0.1
@@ -109,9 +109,10 @@ class Batcher:
         Rows that do not fit into the queue fail with `Overloaded`, rows that cannot be in time with
         `DeadlineExceeded`. Never raises for a model's fault.
         """
-        if self.prompt(batch):
+        hurried = batch.has_calls and is_hurried(batch.calls)
+        if not hurried and self.prompt(batch):
             return self._inline(batch)
-        if batch.has_calls and any(call.deadline is not None or call.gone for call in batch.calls):
+        if hurried:
             doomed = self._doomed(batch.calls, self.backlog())
             rows = [doomed.get(position, row) for position, row in enumerate(batch.rows)]
             return await pass_on(self._admit, batch.adopt(Batch(rows, None, len(doomed))))
@@ -200,7 +201,7 @@ class Batcher:
     # --- on the loop, at once ---
 
     def prompt(self, batch: Batch) -> bool:
-        """Say whether a batch would be predicted on the event loop, at once."""
+        """Say whether a batch would be predicted on the event loop, at once, if none of its callers is in a hurry."""
         return self.limits.inline and not self.running and not self.live and self._cheap(batch)
 
     def _cheap(self, batch: Batch) -> bool:
@@ -211,7 +212,6 @@ class Batcher:
             and 0 < batch.size <= (self.limits.rows or LIVE_ROWS)
             and self.bucket is None
             and not (batch.background or self.closed)
-            and not (batch.has_calls and any(call.deadline is not None or call.gone for call in batch.calls))
         )
 
     def _inline(self, batch: Batch) -> Batch:

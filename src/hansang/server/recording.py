@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from hansang.batch import Batch
@@ -72,12 +73,9 @@ class Recording:
         if trails[-1] == first and trails.count(first) == len(trails):
             self._keep([self._group(asks, bodies, latencies, first)])
             return
-        groups = []
-        for places in alike(trails):
-            part = [asks[n] for n in places]
-            parts = [bodies[n] for n in places], [latencies[n] for n in places]
-            groups.append(self._group(part, *parts, trails[places[0]]))
-        self._keep(groups)
+        self._keep(
+            [self._group(cut(asks, at), cut(bodies, at), cut(latencies, at), trails[at[0]]) for at in alike(trails)]
+        )
 
     def _put(self, groups: list[Rows], *, bodies: bool = True) -> None:
         if self.guard is not None:
@@ -165,7 +163,7 @@ class Recording:
     def _groups(self, lines: list[Line], role: str) -> list[Rows]:
         """Make groups of the rows that share a batch."""
         places = alike([line.call.trail for line in lines])
-        return [self._rows([lines[n] for n in group], role) for group in places]
+        return [self._rows(cut(lines, group), role) for group in places]
 
     def _rows(self, lines: list[Line], role: str) -> Rows:
         trail = lines[0].call.trail
@@ -214,12 +212,26 @@ class Recording:
         return shared
 
 
-def alike(trails: Sequence[Trail]) -> Iterable[list[int]]:
-    """Group the places of equal trails; rows of one batch share their steps, so these are told apart by identity."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+def alike(trails: Sequence[Trail]) -> Iterator[Sequence[int]]:
+    """Group the places of equal trails, in their order; rows that were answered together stand together."""
+    if not trails:
+        return
+    groups: dict[tuple[int, ...], list[Sequence[int]]] = {}
+    run, start = trails[0], 0
     for place, trail in enumerate(trails):
-        groups.setdefault(tuple(map(id, trail)), []).append(place)
-    return groups.values()
+        if trail != run:
+            groups.setdefault(tuple(map(id, run)), []).append(range(start, place))
+            run, start = trail, place
+    groups.setdefault(tuple(map(id, run)), []).append(range(start, len(trails)))
+    for runs in groups.values():
+        yield runs[0] if len(runs) == 1 else list(chain.from_iterable(runs))
+
+
+def cut(column: list[Any], places: Sequence[int]) -> list[Any]:
+    """Give the values at these places."""
+    if isinstance(places, range):
+        return column[places.start : places.stop]
+    return [column[place] for place in places]
 
 
 def waited(trail: Trail) -> tuple[int, float]:

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from hansang.batch import Batch
 from hansang.call import TRACEPARENT, Call
 from hansang.codec import Codec, count_nonfinite
-from hansang.dispatch import Places, flow, spreads, without_failed
+from hansang.dispatch import Places, flow, in_order, spreads, without_failed
 from hansang.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -60,6 +60,7 @@ class Turn:
         self.asks: list[Ask] = []
         self.ready: list[Ask] = []
         self.outcomes: list[Any] = []
+        self.failed = 0
         self.spreads = spreads(self.graph)
         self.tasks: set[asyncio.Task[Any] | None] = set()
         self.loop = asyncio.get_running_loop()
@@ -136,15 +137,16 @@ class Turn:
         What is settled in one turn of the loop is recorded and answered together.
         """
         many = True in [ask.many for ask in asks]
-        owners = [ask for ask in asks for _ in ask.rows]
+        owners = asks if not many else [ask for ask in asks for _ in ask.rows]
 
         def send(at: Places, answers: Batch) -> None:
             ready = self.ready
             if not ready:
                 self.loop.call_soon(self._flush)
             if not many:
-                ready += [owners[place] for place in at]
+                ready += owners if in_order(at, len(owners)) else [owners[place] for place in at]
                 self.outcomes += answers.rows
+                self.failed += answers.failed
                 return
             for place, outcome in zip(at, answers.rows, strict=True):
                 ask = owners[place]
@@ -152,6 +154,7 @@ class Turn:
                 if settled:
                     ready.append(ask)
                     self.outcomes += settled
+                    self.failed += sum(isinstance(each, Exception) for each in settled)
 
         try:
             good, at = without_failed(batch, range(batch.size), send)
@@ -161,12 +164,12 @@ class Turn:
 
     def _flush(self) -> None:
         """Answer the requests whose rows are all settled."""
-        asks, outcomes = self.ready, self.outcomes
+        asks, outcomes, failed = self.ready, self.outcomes, self.failed
         if not asks:
             return
-        self.ready, self.outcomes = [], []
+        self.ready, self.outcomes, self.failed = [], [], 0
         try:
-            self._finish(asks, outcomes, sum([isinstance(outcome, Exception) for outcome in outcomes]))
+            self._finish(asks, outcomes, failed)
         except Exception as error:
             self._bug(asks, error)
 
