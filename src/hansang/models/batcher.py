@@ -17,7 +17,7 @@ from hansang.graph import pass_on
 from hansang.isolate import Predict, attempt, failure
 from hansang.lanes import Lanes, ThreadLanes
 from hansang.models.cost import Cost
-from hansang.models.waiting import Part, Waiting, is_hurried
+from hansang.models.waiting import Part, Waiting
 
 LIVE_ROWS = 64
 BULK_SECONDS = 0.1
@@ -109,7 +109,8 @@ class Batcher:
         Rows that do not fit into the queue fail with `Overloaded`, rows that cannot be in time with
         `DeadlineExceeded`. Never raises for a model's fault.
         """
-        hurried = batch.has_calls and is_hurried(batch.calls)
+        calls = batch.calls if batch.has_calls else []
+        hurried = [call.deadline for call in calls].count(None) != len(calls) or True in [call.gone for call in calls]
         if not hurried and self.prompt(batch):
             return self._inline(batch)
         if hurried:

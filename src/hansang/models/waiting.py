@@ -7,7 +7,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from hansang.batch import Batch
-from hansang.call import Call
 
 
 @dataclass(slots=True, eq=False)
@@ -53,8 +52,3 @@ class Part:
         self.waiting.running -= 1
         self.waiting.answers.append((self.start, answer))
         self.waiting.settle()
-
-
-def is_hurried(calls: list[Call]) -> bool:
-    """Say whether one of these has a deadline, or has left."""
-    return [call.deadline for call in calls].count(None) != len(calls) or True in [call.gone for call in calls]
