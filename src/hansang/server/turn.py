@@ -185,6 +185,7 @@ class Turn:
         """Answer 504 at the deadline; the model may still run, for nobody."""
         if not ask.answered:
             ask.leave()
+            identify([ask])  # it may not have entered the graph yet
             self._finish([ask], [DeadlineExceeded("the deadline has passed")] * len(ask.rows), len(ask.rows))
 
     def _bug(self, asks: list[Ask], error: BaseException) -> None:

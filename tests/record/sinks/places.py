@@ -296,8 +296,10 @@ def insert_all(tmp_path: Path) -> Iterator[Place]:
 @contextmanager
 def storage_write(tmp_path: Path) -> Iterator[Place]:
     """The real clients against the emulator `bqemulator`, which has its own Python because it holds DuckDB back."""
-    own = Path(__file__).parents[3] / ".services" / "bin"
-    python = os.environ.get("BQEMULATOR") or shutil.which("bqemulator") or shutil.which("bqemulator", path=str(own))
+    own = Path(__file__).parents[3] / ".services"
+    python = os.environ.get("BQEMULATOR") or shutil.which("bqemulator")
+    if python is None and (own / ".ready").exists():
+        python = str(own / "bin" / "bqemulator")
     if python is None:
         not_installed("bqemulator (make services installs it)")
     rest, grpc = free_port(), free_port()
