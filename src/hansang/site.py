@@ -35,7 +35,8 @@ class Site:
     `record` keeps answers that were not sent. `switches` says which names an operator has switched off, `tracing` makes
     the spans where OpenTelemetry is on. `encode` writes a prediction and `problem` an error as far as they may be kept,
     `jobs` gives the store for what is answered later; these are the server's. Within `in_background` nothing may hold
-    up the event loop. A node that stands in a graph twice is bound once.
+    up the event loop. `managed` gives what stands for a managed model, whose champion may have a challenger beside it.
+    A node that stands in a graph twice is bound once.
     """
 
     service: str = ""
@@ -49,6 +50,7 @@ class Site:
     jobs: Callable[[], JobStore] | None = None
     under: str = ""
     tracing: Tracing | None = None
+    managed: Callable[[Any, Site], Node] | None = None
     bound: dict[int, tuple[Node, Node]] = field(default_factory=dict)
 
     def bind(self, node: Node, label: str = "") -> Node:

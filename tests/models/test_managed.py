@@ -15,9 +15,9 @@ import pytest
 from hansang import Batch, Model, Service, cached, fallback, node, shadow, split
 from hansang.call import Call
 from hansang.errors import ModelError
-from hansang.models.managed import REFUSED, Following
+from hansang.models.managed import Following
 from hansang.models.registries.sqlite import SqliteRegistry
-from hansang.models.registry import ModelVersion, Reference, parse
+from hansang.models.registry import REFUSED, ModelVersion, Reference, parse
 from hansang.models.uri import open_registry
 from hansang.settings import Settings
 from hansang.site import bound

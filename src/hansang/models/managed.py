@@ -10,9 +10,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from hansang.batch import Batch
@@ -20,11 +21,12 @@ from hansang.errors import ModelError, RegistryUnavailable, UsageError
 from hansang.lanes import Lane
 from hansang.metrics import Metrics
 from hansang.models.artifact import Artifact
+from hansang.models.beside import Beside, Stage
 from hansang.models.cache import Cache
 from hansang.models.compatible import check_compatible
 from hansang.models.loaded import Loaded, free
 from hansang.models.model import Model
-from hansang.models.registry import CHAMPION, ModelVersion, Reference, Registered, Registry
+from hansang.models.registry import CHAMPION, REFUSED, ModelVersion, Reference, Registered, Registry
 from hansang.models.signature import Signature
 from hansang.models.standing import OK, Refused, Standing, now
 from hansang.models.start import fetched, uri_of
@@ -33,7 +35,6 @@ from hansang.settings import Settings
 
 log = logging.getLogger("hansang")
 
-REFUSED = "hansang.refused"
 JITTER = 0.1
 
 
@@ -47,6 +48,8 @@ class Follower:
     its last request is done. A version that is no good is refused, once, until somebody moves the alias or removes
     the tag `hansang.refused`. While the registry does not answer everything stays as it is.
 
+    A rollout that the registry has is followed too, where `stages` have room for a challenger; see `Beside`.
+
     `closed` names the models whose service has the schema of their signature; see `check_compatible`. `changed` is
     called when there is something new to tell.
     """
@@ -59,6 +62,7 @@ class Follower:
     closed: Collection[Model] = ()
     cache: Cache = field(default_factory=Cache)
     changed: Callable[[], None] = lambda: None
+    stages: Sequence[Stage] = ()
     standing: Standing = field(init=False)
     spare: list[Loaded] = field(default_factory=list, init=False)
     _served: list[Signature | None] = field(init=False)
@@ -73,6 +77,17 @@ class Follower:
         versions = {model.loaded.version for model in self.models}  # two, when the alias moved while they were loaded
         self.standing = Standing(self.name, "+".join(sorted(versions)), now())
         self._swaps("switched", 0)
+        self.beside = Beside(
+            self.name,
+            self.models,
+            self.stages,
+            self.lane,
+            self._prepare,
+            self._refusal,
+            self._stands,
+            self._let_go,
+            self._rollouts,
+        )
 
     async def __aenter__(self) -> Follower:
         self._live(self.standing.version, 1)
@@ -83,6 +98,8 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        self.spare += self.beside.loaded
+        await self.beside.end(None)
         for task in list(self._freeing):
             task.cancel()
         for loaded in self.spare:
@@ -123,9 +140,10 @@ class Follower:
             if self.standing.refused is not None:
                 self.standing.refused = None
                 self.changed()
-            return
-        if not await self._still_refused(wanted):
+        elif not await self._still_refused(wanted):
             await self._change(wanted, anew)
+        if await self.beside.follow(said, self.standing.version):
+            self.changed()
 
     async def _ask(self) -> Registered | None:
         """Read the registry; None, counted and told, when it does not answer."""
@@ -141,12 +159,13 @@ class Follower:
     async def _still_refused(self, version: str) -> bool:
         """Say whether a version was refused, and nobody has taken its tag away since."""
         refused = self.standing.refused
-        if refused is None or refused.version != version:
-            return False
+        return refused is not None and refused.version == version and await self._stands(refused)
+
+    async def _stands(self, refused: Refused) -> bool:
         if not refused.told:
             return True
         try:
-            return REFUSED in await self.lane.run(partial(self.registry.tags, self.name, version))
+            return REFUSED in await self.lane.run(partial(self.registry.tags, self.name, refused.version))
         except UsageError:
             return True
 
@@ -157,6 +176,12 @@ class Follower:
         if anew:  # what is kept has the numbers of another model
             self._let_go(self.spare)
             self.spare = []
+            await self.beside.end(None)
+        if ready := self.beside.take(version):  # it was the challenger, and is here
+            self._switch(ready, "switched")
+            if self.beside.found is not None:
+                await self._accepted(self.beside.found)
+            return
         if self.spare and self.spare[0].version == version:
             self._switch(self.spare, "rolled_back")
             return
@@ -252,6 +277,10 @@ class Follower:
 
     async def _refuse(self, version: str, error: Exception) -> None:
         """Stay with the old version, and say why everywhere."""
+        self.standing.refused = await self._refusal(version, error)
+        self.changed()
+
+    async def _refusal(self, version: str, error: Exception) -> Refused:
         reason = str(error) if isinstance(error, ModelError | UsageError) else f"{type(error).__name__}: {error}"
         log.error("%s: version %s is refused: %s", self.name, version, reason)
         since, where = now(), f"{socket.gethostname()} {os.getpid()}"
@@ -262,9 +291,8 @@ class Follower:
         except UsageError as fault:
             told = False
             log.warning("%s: the registry is not told of it: %s", self.name, fault)
-        self.standing.refused = Refused(version, reason, since, told)
         self._swaps("refused")
-        self.changed()
+        return Refused(version, reason, since, told)
 
     # --- what is told ---
 
@@ -286,6 +314,10 @@ class Follower:
     def _swaps(self, outcome: str, count: float = 1) -> None:
         text = "Changes of the version that answers."
         self.metrics.counter("hansang_model_swaps_total", text, model=self.name, outcome=outcome).add(count)
+
+    def _rollouts(self, outcome: str) -> None:
+        text = "Rollouts that began, and that ended, in a worker."
+        self.metrics.counter("hansang_rollout_changes_total", text, model=self.name, outcome=outcome).add()
 
     def _live(self, version: str, workers: int) -> None:
         text = "Workers in which a version answers."
@@ -316,6 +348,7 @@ class Following:
         metrics: Metrics,
         closed: Collection[Model] = (),
         changed: Callable[[], None] = lambda: None,
+        stages: Mapping[str, Sequence[Stage]] = MappingProxyType({}),
     ) -> None:
         names: dict[str, list[Model]] = {}
         for model in models:
@@ -323,7 +356,9 @@ class Following:
                 names.setdefault(model.managed, []).append(model)
         registry = open_registry(settings.registry) if names else None
         self.followers = {
-            name: Follower(name, same, registry, settings, metrics, closed, changed=changed)
+            name: Follower(
+                name, same, registry, settings, metrics, closed, changed=changed, stages=stages.get(name, ())
+            )
             for name, same in names.items()
             if registry is not None
         }
@@ -346,4 +381,6 @@ class Following:
 
     def standings(self) -> list[dict[str, Any]]:
         """Give what this process has."""
-        return [follower.standing.facts() for follower in self.followers.values()]
+        return [
+            {**follower.standing.facts(), "rollout": follower.beside.facts()} for follower in self.followers.values()
+        ]

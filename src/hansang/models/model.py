@@ -24,6 +24,7 @@ from hansang.models.runtime import Runtime, function_runtime, load_runtime
 from hansang.models.start import start
 from hansang.models.uri import resolve
 from hansang.settings import Settings, load_settings
+from hansang.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,10 @@ class Model(Node):
             loaded.users -= 1
             if loaded.ended is not None and not loaded.users:
                 loaded.ended()
+
+    def bind(self, site: Site) -> Node:
+        """Give this model as it runs in a service: a managed one with room for a challenger beside it."""
+        return self if site.managed is None or not self.managed else site.managed(self, site)
 
     def prompt(self, batch: Batch) -> bool:
         """Say whether the model would run on the event loop, at once."""

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from hansang.errors import ModelError, ModelNotFound
 
 CHAMPION = "champion"
+REFUSED = "hansang.refused"  # the tag of a version that may not answer
 
 Kind = Literal["alias", "version", "latest", "id", "run"]
 

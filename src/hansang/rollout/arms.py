@@ -36,7 +36,7 @@ class Split:
 
     `champion` and `challenger` are labels; `weights` are the split's, `name` is its name, by which forced rows are
     known and left out. `unit` is an SQL expression over a row that says what belongs together: what the split assigns
-    by. Where it is null a row stands for itself.
+    by. Where it is null a row stands for itself. With `node` only rows that went through a node of this name count.
     """
 
     champion: str
@@ -46,6 +46,7 @@ class Split:
     service: str | None = None
     endpoint: str | None = None
     unit: str = "key"
+    node: str | None = None
 
     @property
     def share(self) -> float | None:
@@ -62,6 +63,7 @@ class Split:
         chosen = limited("time", since, until) + matching(service=self.service, endpoint=self.endpoint)
         forced = quoted(f'$."{self.name}.forced"')
         chosen += ["arm IS NOT NULL", f"(tags IS NULL OR json_extract(tags, {forced}) IS NULL)"]
+        chosen += [has("node", self.node)] if self.node is not None else []
         sides = ", ".join((*ANSWER, *ROW))
         return f"""
             SELECT id, row, time, {unit_of(self.unit)} AS unit, CASE {arm} END AS arm, {sides}

@@ -15,13 +15,14 @@ from typing import Any, Literal
 from hansang.alone import NodeEndpoint
 from hansang.codec import Codec
 from hansang.errors import Overloaded, Problem, TooLarge, Unavailable, UsageError
-from hansang.graph import walk
+from hansang.graph import Node, walk
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobStore
 from hansang.joints.check import first_model
 from hansang.logs.access import AccessLog, level_is_off
 from hansang.metrics import Metrics
 from hansang.models.managed import Following
+from hansang.nodes.rolled import Rolled, rolled
 from hansang.nodes.staged import Staged
 from hansang.record import Limits, Recorder
 from hansang.record.feedback import feedback_recorder
@@ -41,6 +42,7 @@ from hansang.server.recording import Recording
 from hansang.server.siblings import Siblings
 from hansang.server.traced import TracedNodeTurn, TracedTurn
 from hansang.server.turn import Turn
+from hansang.server.watching import Watching
 from hansang.service import Endpoint, Service
 from hansang.settings import Settings, load_settings
 from hansang.site import Site
@@ -77,6 +79,7 @@ class Serving:
         self.turns: dict[str, Turn] = {}
         self.fast: dict[bytes, Turn] = {}
         self.following = Following((), self.settings, self.metrics)
+        self.stages: dict[str, list[Rolled]] = {}
         self.siblings = Siblings(None, self._tapped)
 
     @asynccontextmanager
@@ -110,6 +113,7 @@ class Serving:
                 self.turns.clear()
                 self.fast.clear()
                 self.later.clear()
+                self.stages.clear()
 
     def _turn(self, endpoint: Endpoint, codec: Codec) -> Turn:
         alone = isinstance(endpoint, NodeEndpoint)
@@ -124,11 +128,23 @@ class Serving:
         if self.recorder is not None:
             record = Recording(self.recorder, self.service.name, endpoint.name, codec, guard, self.keeping).beside
         site = replace(
-            self.service.site(endpoint), record=record, encode=codec.encode, jobs=self._jobs, tracing=self.tracing
+            self.service.site(endpoint),
+            record=record,
+            encode=codec.encode,
+            jobs=self._jobs,
+            tracing=self.tracing,
+            managed=self._rolled,
         )
         if guard is None:
             return site
         return replace(site, encode=lambda value: guard.written(codec.encode(value)), problem=guard.problem)
+
+    def _rolled(self, model: Any, site: Site) -> Node:
+        """Give what stands for a managed model, and remember it for its follower."""
+        stands = rolled(model, site)
+        if isinstance(stands, Rolled):
+            self.stages.setdefault(model.managed, []).append(stands)
+        return stands
 
     def _jobs(self) -> JobStore:
         """Give the store of the service, the same one to all who ask; it is opened when it is entered."""
@@ -170,8 +186,10 @@ class Serving:
         endpoints = [endpoint for endpoint in self.service.endpoints if not isinstance(endpoint, NodeEndpoint)]
         first = {first_model(endpoint.placed) for endpoint in endpoints if endpoint.input is None}
         closed = [model for model in self.service.models if model in first]
-        self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note)
-        async with self.siblings, self.following:
+        self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note, self.stages)
+        record = self.settings.records if self.settings.record else None
+        watching = Watching(self.following.followers, record, self.settings.registry_poll)
+        async with self.siblings, self.following, watching:
             self._note()
             yield
 
