@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hansang.models.registry import Registry
 from hansang.models.rollout import Rollout
 from hansang.models.uri import open_registry
 from hansang.record.read import connect
-from hansang.rollout.control import Wish, abort, promote, start
+from hansang.rollout.control import Wish, abort, history, promote, start
 from tests.models.steps import FAULTS
 from tests.served.load import Load
 from tests.served.running import Server, served, until
@@ -80,8 +82,35 @@ def test_a_challenger_that_fails_verification_gets_no_row_and_the_rollout_says_w
         Load(server.port, 4) as load,
     ):
         start(registry, "steps", Wish(bad, "split", (0.5,), "a test"))
-        until(lambda: (there(server)["rollout"] or {}).get("refused"))
-        refused = there(server)["rollout"]["refused"]
-        assert refused["version"] == bad and "golden request 1" in refused["reason"]
+        seen: list[dict[str, Any]] = []
+
+        def refused() -> list[dict[str, Any]]:
+            found = (there(server)["rollout"] or {}).get("refused")
+            seen.extend([found] if found else [])
+            return seen
+
+        until(refused)
+        assert seen[0]["version"] == bad and "golden request 1" in seen[0]["reason"]
         assert "golden request 1" in registry.tags("steps", bad)["hansang.refused"]
+        until(lambda: registry.registered("steps").aliases == {"champion": "1"})
+        event = history(registry, "steps")[-1]
+        assert event.action == "roll back" and event.why.startswith(f"version {bad} is refused: ")
     assert load.faults == [] and load.answers.keys() == {"1"}
+
+
+@pytest.mark.slow
+def test_steps_go_on_by_themselves_while_the_guards_pass_and_end_in_a_promotion(
+    steps_copy: str, tmp_path: Path
+) -> None:
+    registry = open_registry(steps_copy)
+    with served("models:/steps", tmp_path, registry=steps_copy, registry_poll=0.1) as server:
+        with Load(server.port, 4) as load:
+            wish = Wish("4", "split", (0.3, 0.6, 1.0), "a test", every=0.5, guards={"errors": 0.01}, settle=1.2)
+            start(registry, "steps", wish)
+            until(lambda: registry.registered("steps").aliases == {"champion": "4"})
+            until(lambda: there(server)["version"] == "4" and there(server)["rollout"] is None)
+        assert load.faults == [] and load.answers.keys() == {"1", "4"}
+    events = [(event.action, event.share, event.who) for event in history(registry, "steps")]
+    assert events[1:] == [("step", 0.6, "hansang"), ("promote", 0.6, "hansang")]
+    assert history(registry, "steps")[-1].evidence["guards"]["errors"]["state"] == "pass"
+    assert registry.registered("steps").aliases == {"champion": "4"}

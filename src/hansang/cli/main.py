@@ -16,7 +16,11 @@ from hansang.errors import HansangError, UsageError
 from hansang.extras import require
 
 COMMANDS = ("serve", "up", "score", "replay", "feedback", "report", "doctor", "describe", "logging")
-GROUPS = {"records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"}, "switch": {}}
+GROUPS = {
+    "records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"},
+    "switch": {},
+    "rollout": {},
+}
 
 
 def show_version(value: bool) -> None:

@@ -49,6 +49,10 @@ class Rolled(Dispatcher):
         """How often what answers was exchanged since the start."""
         return self.model.moves + self._moves[0]
 
+    def prompt(self, batch: Batch) -> bool:
+        """Say whether what answers now would not wait; with a challenger it may."""
+        return self._now[0].prompt(batch)
+
     def fingerprint(self) -> str:
         """Say who answers: of a split, both versions and their shares."""
         return self.champion.fingerprint() + self._said[0]

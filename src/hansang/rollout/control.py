@@ -15,6 +15,7 @@ from hansang.models.moves import LONGEST, move_alias
 from hansang.models.registry import CHAMPION, REFUSED, Reference, Registry
 from hansang.models.rollout import CHALLENGER, RUNNING, STATE, Mode, Rollout, read_rollout
 from hansang.models.standing import now
+from hansang.nodes.rules.source import source
 from hansang.rollout.claim import Claim, claimed
 
 EVENTS = "hansang.rollout."  # and the id, on the challenger's version
@@ -61,6 +62,8 @@ class Wish:
             raise UsageError("a split begins below 100 percent; to give everything to a version, promote it")
         if self.every <= 0.0 and len(self.shares) > 1:
             raise UsageError("steps need every=, the time between two of them")
+        if self.by is not None and source(self.by, "a rollout").kind == "time":
+            raise UsageError(f"rows cannot be kept together by {self.by!r}; give a field, 'header:NAME' or 'key'")
 
 
 def running(registry: Registry, name: str) -> Rollout | None:
@@ -71,7 +74,7 @@ def running(registry: Registry, name: str) -> Rollout | None:
 
 
 def start(registry: Registry, name: str, wish: Wish) -> Rollout:
-    """Let a version challenge the champion; raises `ModelError` when a rollout runs or the version is not there."""
+    """Let a version challenge the champion; raises `ModelError` when a rollout runs or the version is no good."""
     with claimed(registry, name) as claim:
         champion, last = claim.said.aliases.get(CHAMPION), read_rollout(claim.said.tags)
         if last is not None and last.holds(claim.said):
@@ -81,37 +84,41 @@ def start(registry: Registry, name: str, wish: Wish) -> Rollout:
         if champion == wish.challenger:
             raise ModelError(f"version {champion} of {name!r} is the champion already")
         registry.find(Reference(f"models:/{name}/{wish.challenger}", "version", name, wish.challenger))
-        if REFUSED in registry.tags(name, wish.challenger):
-            raise ModelError(
-                f"version {wish.challenger} of {name!r} was refused: {refusal_of(registry, name, wish.challenger)}; "
-                f"remove its tag {REFUSED} to try it again"
-            )
+        refusal = refusal_of(registry, name, wish.challenger)
+        if refusal:
+            cure = f"remove its tag {REFUSED} to try it again"
+            raise ModelError(f"version {wish.challenger} of {name!r} was refused: {refusal}; {cure}")
         if last is not None and last.state == RUNNING:
             noted(registry, name, replace(last, state=ABORTED), "abort", who=wish.who, why="its aliases were moved")
-        when = now()
-        rollout = Rollout(
-            uuid4().hex[:8],
-            champion,
-            wish.challenger,
-            wish.mode,
-            wish.shares[0],
-            wish.who or getpass.getuser(),
-            wish.why,
-            when,
-            when,
-            wish.by,
-            tuple(wish.shares[1:]),
-            wish.every,
-            dict(wish.guards),
-            dict(wish.metrics),
-            settle=wish.settle,
-        )
-        before = claim.said.aliases.get(CHALLENGER)
-        move = {"who": rollout.who, "why": rollout.why, "action": "start"}
-        move_alias(registry, name, wish.challenger, alias=CHALLENGER, expected=before, **move)
+        rollout = wished(wish, champion)
+        before, who, why = claim.said.aliases.get(CHALLENGER), rollout.who, rollout.why
+        claim.check()
+        move_alias(registry, name, wish.challenger, alias=CHALLENGER, expected=before, who=who, why=why, action="start")
         remember(registry, name, claim, rollout)
-        write(registry, name, claim, rollout, "start", why=wish.why)
+        write(registry, name, claim, rollout, "start", why=why)
         return rollout
+
+
+def wished(wish: Wish, champion: str) -> Rollout:
+    """Make a rollout of a wish, with an id of its own."""
+    when = now()
+    return Rollout(
+        uuid4().hex[:8],
+        champion,
+        wish.challenger,
+        wish.mode,
+        wish.shares[0],
+        wish.who or getpass.getuser(),
+        wish.why,
+        when,
+        when,
+        wish.by,
+        tuple(wish.shares[1:]),
+        wish.every,
+        dict(wish.guards),
+        dict(wish.metrics),
+        settle=wish.settle,
+    )
 
 
 def advance(registry: Registry, name: str, seen: Rollout, *, why: str, evidence: Mapping[str, Any]) -> Rollout:

@@ -109,15 +109,25 @@ def act(registry: Registry, name: str, record: Path) -> Decision:
     return made
 
 
-def watch(registry: Registry, name: str, record: Path, pause: Callable[[], bool]) -> None:
-    """Look again and again, until `pause` says that it is over, or no rollout runs."""
+def watch(registry: Registry, name: str, record: Path, pause: Callable[[float], bool]) -> None:
+    """Look again and again, until `pause` says that it is over, or no rollout runs.
+
+    `pause` gets the seconds that the look took: whoever waits as long at least has half of a core for it at the most.
+    """
+    said = ""
     while True:
+        started = time.monotonic()
         try:
-            if act(registry, name, record).action == "none":
+            made = act(registry, name, record)
+            if made.action == "none":
                 return
+            trouble = made.why if made.status is None and made.action == "hold" else ""
         except HansangError as error:  # the registry is away, or an operator was faster: the next look tells
-            log.warning("%s: %s", name, error)
-        if not pause():
+            trouble = str(error)
+        if trouble and trouble != said:
+            log.warning("%s: the rollout cannot be judged: %s", name, trouble)
+        said = trouble
+        if not pause(time.monotonic() - started):
             return
 
 
@@ -148,8 +158,8 @@ def main(arguments: list[str]) -> int:
     configure_helper("rollout")
     record, name, seconds = Path(arguments[0]), arguments[1], float(arguments[2])
 
-    def pause() -> bool:
-        ready, _, _ = select.select([0], [], [], seconds)
+    def pause(took: float) -> bool:
+        ready, _, _ = select.select([0], [], [], max(seconds, took))
         return not ready
 
     with place(record, name) as alone:

@@ -80,6 +80,7 @@ class Serving:
         self.fast: dict[bytes, Turn] = {}
         self.following = Following((), self.settings, self.metrics)
         self.stages: dict[str, list[Rolled]] = {}
+        self.watching = Watching({}, None, self.settings.registry_poll)
         self.siblings = Siblings(None, self._tapped)
 
     @asynccontextmanager
@@ -188,8 +189,8 @@ class Serving:
         closed = [model for model in self.service.models if model in first]
         self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note, self.stages)
         record = self.settings.records if self.settings.record else None
-        watching = Watching(self.following.followers, record, self.settings.registry_poll)
-        async with self.siblings, self.following, watching:
+        self.watching = Watching(self.following.followers, record, self.settings.registry_poll)
+        async with self.siblings, self.following, self.watching:
             self._note()
             yield
 
@@ -198,6 +199,7 @@ class Serving:
 
     def _note(self) -> None:
         self.siblings.note(self.following.standings())
+        self.watching.look()
 
     @asynccontextmanager
     async def _recording(self) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import subprocess
@@ -27,6 +28,7 @@ class Watching:
         self.record = record
         self.seconds = seconds
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Watching:
@@ -45,8 +47,13 @@ class Watching:
             await asyncio.to_thread(ended, process)
         self.processes.clear()
 
+    def look(self) -> None:
+        """Look now: something has changed."""
+        self._news.set()
+
     async def _look(self) -> None:
         while True:
+            self._news.clear()
             for name, follower in self.followers.items():
                 process = self.processes.get(name)
                 if follower.beside.rolls and (process is None or process.poll() is not None):
@@ -54,7 +61,9 @@ class Watching:
                         self.processes[name] = await asyncio.to_thread(self._start, name, follower.registry.uri)
                     except OSError as error:
                         log.error("%s: the rollout is not watched: %s", name, error)
-            await asyncio.sleep(self.seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.seconds):
+                    await self._news.wait()
 
     def _start(self, name: str, registry: str) -> subprocess.Popen[bytes]:
         """Start a controller, in a process group of its own: Ctrl-C does not reach it."""
