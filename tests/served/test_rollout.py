@@ -47,6 +47,8 @@ def test_a_split_gives_the_challenger_its_share_and_a_promotion_loses_no_request
             until(lambda: there(server)["version"] == "4" and there(server)["rollout"] is None)
             before = load.answers["1"]
             until(lambda: load.answers["4"] > before + 500)
+            counted = server.metrics("hansang_rollout_changes_total")
+            assert counted == {'{model="steps",outcome="promoted"}': 1, '{model="steps",outcome="split"}': 1}
         assert load.faults == [] and load.answers.keys() == {"1", "4"}
         sides = dict(ask(tmp_path, "SELECT variant, count(DISTINCT key) FROM predictions GROUP BY 1"))
         assert 0.18 < sides["challenger"] / (sides["champion"] + sides["challenger"]) < 0.33

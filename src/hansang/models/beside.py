@@ -15,7 +15,7 @@ from hansang.graph import Node
 from hansang.lanes import Lane
 from hansang.models.loaded import Loaded
 from hansang.models.registry import ModelVersion, Registered
-from hansang.models.rollout import Rollout, read_rollout
+from hansang.models.rollout import RUNNING, Rollout, read_rollout
 from hansang.models.standing import Refused
 
 log = logging.getLogger("hansang")
@@ -68,7 +68,8 @@ class Beside:
     """Keeps the challenger of a registered model where the registry's rollout says, in this process.
 
     `prepare` loads and verifies a version for each of the models, `refuse` tells everybody that it is no good, and
-    `let_go` frees versions when their last request is done. `counted` hears of what became of rollouts.
+    `let_go` frees versions when their last request is done. `ask` reads the registry once more after a load, `counted`
+    hears of what became of rollouts, and `changed` that there is something new to tell.
     """
 
     name: str
@@ -79,7 +80,9 @@ class Beside:
     refuse: Callable[[str, Exception], Awaitable[Refused]]
     still_refused: Callable[[Refused], Awaitable[bool]]
     let_go: Callable[[list[Loaded]], None]
+    ask: Callable[[], Awaitable[Registered | None]]
     counted: Callable[[str], None]
+    changed: Callable[[], None]
     now: Rollout | None = None
     loaded: list[Loaded] = field(default_factory=list)
     found: ModelVersion | None = None
@@ -108,7 +111,7 @@ class Beside:
         if wanted is None or not wanted.holds(said) or wanted.champion != champion or not self.stages:
             changed = self.now is not None or self.refused is not None
             self.refused = None
-            await self.end(wanted)
+            await self.end(wanted, champion)
             return changed
         if wanted == self.now:
             return False
@@ -122,20 +125,8 @@ class Beside:
         """Load the challenger, unless it is here, and give it its share."""
         if self.now is not None and self.now.challenger != wanted.challenger:
             await self.end(None)
-        loaded = self.loaded
-        if not loaded:
-            self.loading = wanted.challenger
-            try:
-                self.found, loaded = await self.lane.run(partial(self.prepare, wanted.challenger))
-            except RegistryUnavailable as error:
-                log.warning("%s: the challenger waits: %s", self.name, error)
-                return False
-            except Exception as error:  # whatever the files of a version do, the champion answers on
-                self.refused = await self.refuse(wanted.challenger, error)
-                return True
-            finally:
-                self.loading = None
-        self.loaded = loaded
+        if not self.loaded and not await self._load(wanted):
+            return True
         try:
             await self._show(wanted)
         except UsageError as error:
@@ -153,6 +144,28 @@ class Beside:
         self.counted(wanted.mode)
         return True
 
+    async def _load(self, wanted: Rollout) -> bool:
+        """Load and verify the challenger; says whether it is here, and still wanted."""
+        self.loading = wanted.challenger
+        self.changed()
+        try:
+            self.found, loaded = await self.lane.run(partial(self.prepare, wanted.challenger))
+        except RegistryUnavailable as error:
+            log.warning("%s: the challenger waits: %s", self.name, error)
+            return False
+        except Exception as error:  # whatever the files of a version do, the champion answers on
+            self.refused = await self.refuse(wanted.challenger, error)
+            return False
+        finally:
+            self.loading = None
+        said = await self.ask()
+        if said is not None and (read_rollout(said.tags) != wanted or not wanted.holds(said)):
+            log.warning("%s: rollout %s changed while its challenger was loaded", self.name, wanted.id)
+            self.let_go(loaded)
+            return False
+        self.loaded = loaded
+        return True
+
     async def _show(self, wanted: Rollout | None) -> None:
         beside = dict(zip(map(id, self.models), self.loaded, strict=False))
         self.now = wanted
@@ -165,7 +178,7 @@ class Beside:
         taken, self.loaded = self.loaded, []
         return taken
 
-    async def end(self, said: Rollout | None) -> None:
+    async def end(self, said: Rollout | None, champion: str = "") -> None:
         """Let the champion answer alone, and free the challenger; `said` is what the registry says of the rollout."""
         if self.now is None:
             return
@@ -174,6 +187,8 @@ class Beside:
         loaded, self.loaded = self.loaded, []
         await asyncio.gather(*(stage.show(None, None) for stage in self.stages))
         self.let_go(loaded)
-        over = said.state if said is not None and said.id == before.id and said.state != "running" else "ended"
+        over = "promoted" if champion == before.challenger else "ended"
+        if said is not None and said.id == before.id and said.state != RUNNING:
+            over = said.state
         self.counted(over.replace(" ", "_"))
         log.info("%s: rollout %s of version %s is over: %s", self.name, before.id, before.challenger, over)

@@ -86,7 +86,9 @@ class Follower:
             self._refusal,
             self._stands,
             self._let_go,
+            self._ask,
             self._rollouts,
+            self._news,
         )
 
     async def __aenter__(self) -> Follower:
@@ -111,6 +113,9 @@ class Follower:
     def hint(self) -> None:
         """Poll now: somebody says that something changed."""
         self._hinted.set()
+
+    def _news(self) -> None:
+        self.changed()
 
     async def _follow(self) -> None:
         while True:
