@@ -15,7 +15,9 @@ from hansang.models.cache import Cache
 from hansang.models.managed import Follower
 from hansang.models.registry import Registry
 from hansang.models.uri import open_registry
+from hansang.nodes.rolled import Rolled, rolled
 from hansang.settings import Settings
+from hansang.site import Site
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Work:
     model: Model
     registry: Registry
     metrics: Metrics
+    stage: Rolled
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, true: Callable[[], object]) -> None:
@@ -49,10 +52,10 @@ class Work:
         assert self.follower.standing.refused is not None
         return self.follower.standing.refused.reason
 
-    async def ask(self, x: float = 1.5) -> tuple[float, str]:
+    async def ask(self, x: float = 1.5, id: str = "") -> tuple[float, str]:
         """Give a prediction, and the version that its trail names."""
-        batch = Batch([{"x": x}], [Call()])
-        answers = await self.model(batch)
+        batch = Batch([{"x": x}], [Call(id)])
+        answers = await self.stage(batch)
         return answers.rows[0]["y"], batch.calls[0].trail[-1].version
 
     def count(self, name: str, **labels: str) -> float:
@@ -74,8 +77,10 @@ async def following(
     model, metrics = Model("models:/steps", **options), Metrics()
     await asyncio.to_thread(model.load, settings, metrics)
     source = open_registry(registry)
-    follower = Follower("steps", [model], source, settings, metrics, cache=Cache(cache))
-    work = Work(follower, model, source, metrics)
+    stage = rolled(model, Site(metrics=metrics))
+    assert isinstance(stage, Rolled)
+    follower = Follower("steps", [model], source, settings, metrics, cache=Cache(cache), stages=[stage])
+    work = Work(follower, model, source, metrics, stage)
     follower.changed = work.news.set
     try:
         async with follower:

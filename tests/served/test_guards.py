@@ -44,12 +44,15 @@ def test_each_bad_challenger_is_rolled_back_by_its_guard_and_had_no_more_than_it
                 assert f"guard {guard}: " in event.why
                 assert event.evidence["guards"][guard]["state"] == "fail"
                 until(lambda: server.get("/metadata").json()["workers"][0]["models"][0]["rollout"] is None)
-        with Load(server.port, 2) as after:
-            until(lambda: after.answers["1"] > 100)
+        with Load(server.port, 2) as after:  # in the shadow nobody sees it
+            start(registry, "steps", Wish("2", "shadow", (1.0,), "a test", guards=USUAL))
+            until(lambda: ended(registry))
+            assert "guard errors: " in history(registry, "steps")[-1].why
+            until(lambda: server.get("/metadata").json()["workers"][0]["models"][0]["rollout"] is None)
         assert after.faults == [] and after.answers.keys() == {"1"}
         counted = server.metrics("hansang_rollout_changes_total")
-        assert counted['{model="steps",outcome="rolled_back"}'] == len(FAULTS)
-        until(lambda: server.log.read_text().count("rolled back: guard") == len(FAULTS))
+        assert counted['{model="steps",outcome="rolled_back"}'] == len(FAULTS) + 1
+        until(lambda: server.log.read_text().count("rolled back: guard") == len(FAULTS) + 1)
     with connect(tmp_path / ".hansang" / "records") as record:
         query = "SELECT node, avg((variant = 'challenger')::INT) FROM predictions WHERE variant <> '' GROUP BY 1"
         shares = dict(record.execute(query).fetchall())
