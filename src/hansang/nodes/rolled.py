@@ -63,14 +63,13 @@ class Rolled(Dispatcher):
 
     async def show(self, rollout: Rollout | None, challenger: Loaded | None) -> None:
         """Let a rollout begin, go on with another share, or end; raises `UsageError` when its key cannot be one."""
-        node = self.champion
+        node, said = self.champion, ""
         if rollout is not None and challenger is not None:
             node = self._beside(rollout, challenger)
+            said = f" {rollout.text()} {challenger.fingerprint}" if rollout.mode == "split" else ""
             if isinstance(node, Lifetime):
                 await node.__aenter__()
         before, self._now[0] = self._now[0], node
-        split_now = rollout is not None and rollout.mode == "split" and challenger is not None
-        said = f" {rollout.text()} {challenger.fingerprint}" if split_now and rollout and challenger else ""
         if said != self._said[0]:
             self._said[0] = said
             self._moves[0] += 1
