@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from hansang.models.registry import Registry
 from hansang.models.rollout import read_rollout
 from hansang.models.uri import open_registry
@@ -26,6 +28,7 @@ def ended(registry: Registry) -> bool:
     return rollout is not None and rollout.state == "rolled back" and "challenger" not in said.aliases
 
 
+@pytest.mark.slow
 def test_each_bad_challenger_is_rolled_back_by_its_guard_and_had_no_more_than_its_share(
     steps_copy: str, tmp_path: Path
 ) -> None:
