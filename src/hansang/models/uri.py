@@ -12,6 +12,7 @@ from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
 from hansang.extras import require
 from hansang.models.artifact import MLMODEL, Artifact, open_folder, open_path
 from hansang.models.cache import Cache
+from hansang.models.catalogue import Catalogue
 from hansang.models.manifest import check_manifest
 from hansang.models.registries.client import ClientRegistry
 from hansang.models.registries.rest import RestRegistry
@@ -70,7 +71,7 @@ def default_registry() -> str:
     return os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
-def open_registry(uri: str | None = None) -> Registry:
+def open_registry(uri: str | None = None) -> Catalogue:
     """Choose how a registry is read, by the scheme of its URI."""
     uri = uri or default_registry()
     scheme = uri.partition(":")[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from hansang.errors import ModelError, RegistryUnavailable
+from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
 from hansang.extras import require
+from hansang.models.catalogue import Dataset, Entry, Run, named, said, where
 from hansang.models.registry import Kind, ModelVersion, Reference, Registered, not_found
 
 Result = TypeVar("Result")
@@ -43,6 +44,30 @@ class ClientRegistry:
     def tags(self, name: str, version: str) -> dict[str, str]:
         """Give the tags of a version."""
         return self._change(lambda client: dict(client.get_model_version(name, version).tags), name, version)
+
+    def names(self) -> list[str]:
+        """Name all registered models."""
+        return self._ask(
+            lambda client: sorted(model.name for model in paged(client.search_registered_models)),
+            Reference("models:/", "latest", ""),
+        )
+
+    def versions(self, name: str) -> list[Entry]:
+        """List the versions of a registered model, the newest first."""
+        aliases = self.registered(name).aliases
+
+        def look(client: Any) -> list[Entry]:
+            found = paged(client.search_model_versions, filter_string=named(name))
+            return sorted((entry_of(each, aliases) for each in found), key=lambda each: -int(each.version))
+
+        return self._ask(look, Reference(f"models:/{name}", "latest", name))
+
+    def run(self, run_id: str) -> Run | None:
+        """Read a run."""
+        try:
+            return self._ask(lambda client: run_of(client.get_run(run_id)), Reference("runs:/", "run", run_id))
+        except ModelNotFound:
+            return None
 
     def set_tag(self, name: str, version: str | None, key: str, value: str) -> None:
         """Write a tag."""
@@ -99,7 +124,7 @@ def registered(client: Any, reference: Reference) -> ModelVersion:
     elif reference.kind == "version":
         found = client.get_model_version(name, reference.value)
     else:
-        versions = client.search_model_versions(f"name='{name}'")
+        versions = client.search_model_versions(named(name))
         if not versions:
             raise missing(client, reference)
         latest = max(int(version.version) for version in versions)
@@ -135,5 +160,54 @@ def missing(client: Any, reference: Reference) -> ModelError:
     model = models.get(reference.name)
     if model is None:
         return not_found(reference, models)
-    versions = [str(found.version) for found in client.search_model_versions(f"name='{reference.name}'")]
+    versions = [str(found.version) for found in client.search_model_versions(named(reference.name))]
     return not_found(reference, (), {alias: str(version) for alias, version in model.aliases.items()}, versions)
+
+
+def paged(search: Callable[..., Any], **query: Any) -> Iterator[Any]:
+    """Go through all pages of a search."""
+    token = None
+    while True:
+        page = search(max_results=200, page_token=token, **query)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def entry_of(found: Any, aliases: Mapping[str, str]) -> Entry:
+    """Read a version of a search, which leaves the aliases out."""
+    version = str(found.version)
+    named = tuple(sorted(alias for alias, pointed in aliases.items() if pointed == version))
+    return Entry(
+        found.name,
+        version,
+        int(found.creation_timestamp or 0),
+        found.run_id or None,
+        found.status or "READY",
+        found.description or "",
+        named,
+        dict(found.tags),
+    )
+
+
+def run_of(found: Any) -> Run:
+    """Read a run."""
+    data = found.data
+    return Run(
+        found.info.run_id,
+        found.info.run_name or "",
+        found.info.status,
+        int(found.info.start_time or 0),
+        dict(sorted(data.params.items())),
+        dict(sorted(data.metrics.items())),
+        dict(sorted(data.tags.items())),
+        tuple(dataset_of(each) for each in found.inputs.dataset_inputs),
+    )
+
+
+def dataset_of(found: Any) -> Dataset:
+    """Read which data a run was given."""
+    data = found.dataset
+    context = next((tag.value for tag in found.tags if tag.key == "mlflow.data.context"), "")
+    return Dataset(data.name, data.digest, context, where(data.source), said(data.profile))

@@ -14,6 +14,8 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
+from hansang.models.catalogue import Entry, Run, named
+from hansang.models.registries.rest_runs import entry_of, pairs, run_of
 from hansang.models.registry import ModelVersion, Reference, Registered, not_found
 
 TIMEOUT = 10.0
@@ -84,8 +86,7 @@ class RestRegistry:
         return str(max(int(found["version"]) for found in versions))
 
     def _versions(self, name: str) -> list[dict[str, Any]]:
-        escaped = name.replace("'", "\\'")
-        query = {"filter": f"name='{escaped}'", "max_results": PAGE, "order_by": "version_number DESC"}
+        query = {"filter": named(name), "max_results": PAGE, "order_by": "version_number DESC"}
         found: list[dict[str, Any]] = self._get("mlflow/model-versions/search", **query).get("model_versions", [])
         return found
 
@@ -179,7 +180,53 @@ class RestRegistry:
                 raise ModelNotFound(f"the registry {self.uri} refused to change {name!r}: {refused}") from refused
             raise RegistryUnavailable(f"the registry {self.uri} refused to change {name!r}: {refused}") from refused
 
+    # --- what there is ---
+
+    def names(self) -> list[str]:
+        """Name all registered models."""
+        return sorted(each["name"] for each in self._pages("registered-models/search", "registered_models"))
+
+    def versions(self, name: str) -> list[Entry]:
+        """List the versions of a registered model, the newest first."""
+        aliases = self.registered(name).aliases
+        found = self._pages("model-versions/search", "model_versions", filter=named(name))
+        listed = [entry_of(each, aliases) for each in found]
+        return sorted(listed, key=lambda each: int(each.version), reverse=True)
+
+    def _pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Go through all pages of a search."""
+        token = ""
+        while True:
+            more = {"page_token": token} if token else {}
+            try:
+                answer = self._get(f"mlflow/{path}", max_results=PAGE, **query, **more)
+            except Refused as refused:
+                raise RegistryUnavailable(f"the registry {self.uri} refused: {refused}") from refused
+            yield from answer.get(key, [])
+            token = answer.get("next_page_token") or ""
+            if not token:
+                return
+
+    def run(self, run_id: str) -> Run | None:
+        """Read a run."""
+        try:
+            return run_of(self._get("mlflow/runs/get", run_id=run_id)["run"])
+        except Refused as refused:
+            if refused.code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise RegistryUnavailable(f"the registry {self.uri} refused: {refused}") from refused
+
     # --- files ---
+
+    def upload(self, path: str, content: bytes) -> None:
+        """Write one file of the artifact proxy."""
+        try:
+            with self._open(f"mlflow-artifacts/artifacts/{quote(path)}", "PUT", content) as answer:
+                answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._down(error) from error
+        except Refused as refused:
+            raise RegistryUnavailable(f"the registry {self.uri} does not take {path}: {refused}") from refused
 
     def walk(self, root: str, most: int = 10_000) -> Iterator[tuple[str, int]]:
         """List the files under a folder of the artifact proxy: path relative to the folder, and size."""
@@ -271,11 +318,6 @@ def credentials() -> str:
         pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
         return "Basic " + base64.b64encode(pair.encode()).decode()
     return f"Bearer {token}" if token else ""
-
-
-def pairs(document: dict[str, Any]) -> dict[str, str]:
-    """Read the tags of a document."""
-    return {entry["key"]: entry.get("value", "") for entry in document.get("tags", [])}
 
 
 def safe_name(name: str) -> str:

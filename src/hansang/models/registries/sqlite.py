@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from hansang.errors import ModelError, ModelNotFound, RegistryUnavailable
+from hansang.models.catalogue import Entry, Run
+from hansang.models.registries.sqlite_runs import entries, read_run
 from hansang.models.registry import ModelVersion, Reference, Registered, not_found
 
 NEEDED = {
@@ -62,6 +64,22 @@ class SqliteRegistry:
         with self._open() as rows:
             query = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
             return dict(map(tuple, select(rows, query, name, int(version))))
+
+    def names(self) -> list[str]:
+        """Name all registered models."""
+        with self._open() as rows:
+            return [row["name"] for row in select(rows, "SELECT name FROM registered_models ORDER BY name")]
+
+    def versions(self, name: str) -> list[Entry]:
+        """List the versions of a registered model, the newest first."""
+        self.registered(name)
+        with self._open() as rows:
+            return entries(rows, name, DELETED)
+
+    def run(self, run_id: str) -> Run | None:
+        """Read a run."""
+        with self._open() as rows:
+            return read_run(rows, run_id)
 
     def set_tag(self, name: str, version: str | None, key: str, value: str) -> None:
         """Write a tag."""
