@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         default=(),
         description="Models whose files may run code on load: their URIs or names, separated by commas; * for all.",
     )
+    signers: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Files of public Ed25519 keys, separated by commas; models that they signed may run code on load.",
+    )
     record: bool = Field(default=True, description="Keep a record of every answered row.")
     records: Path = Field(default=Path(".hansang/records"), description="Folder of the prediction record.")
     record_on_full: Literal["continue", "stop"] = Field(
@@ -179,7 +183,7 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(default=False, description="Log a line for each request.")
 
-    @field_validator("trust", mode="before")
+    @field_validator("trust", "signers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -10,14 +10,15 @@ from hansang.errors import ModelError
 from hansang.models.artifact import files
 
 MANIFEST = "manifest.json"
-ADDED = frozenset({MANIFEST, "registered_model_meta"})  # mlflow's client adds the second to what it fetches
+SIGNATURE = "manifest.sig"
+ADDED = frozenset({MANIFEST, SIGNATURE, "registered_model_meta"})  # mlflow's client adds the last to what it fetches
 
 
 def check_manifest(folder: Path) -> None:
     """Refuse a model folder whose files are not those that its manifest names; one without a manifest passes.
 
     The manifest is `manifest.json` beside `MLmodel`: `{"files": {"MLmodel": "<sha256 in hex>", …}}` with every file
-    of the folder. It finds files that were damaged or exchanged; whether its author is trusted it cannot say.
+    of the folder. It finds files that were damaged or exchanged; who its author is the signature says, see `signing`.
     """
     file = folder / MANIFEST
     if not file.is_file():
@@ -40,8 +41,13 @@ def check_manifest(folder: Path) -> None:
 def write_manifest(folder: Path) -> Path:
     """Write the manifest of a model folder, over an older one."""
     file = folder / MANIFEST
-    file.write_text(json.dumps({"files": hashes(folder)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    file.write_bytes(manifest_of(folder))
     return file
+
+
+def manifest_of(folder: Path) -> bytes:
+    """Make the manifest of a model folder as it stands in the file."""
+    return (json.dumps({"files": hashes(folder)}, indent=1, sort_keys=True) + "\n").encode()
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -50,6 +56,11 @@ def hashes(folder: Path) -> dict[str, str]:
     for file in files(folder):
         name = file.relative_to(folder).as_posix()
         if name not in ADDED:
-            with file.open("rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[name] = hash_of(file)
     return found
+
+
+def hash_of(file: Path) -> str:
+    """Hash a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

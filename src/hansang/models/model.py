@@ -21,6 +21,7 @@ from hansang.models.batcher import CALLER_LEFT, DEADLINE, OVERLOADED, Batcher, L
 from hansang.models.loaded import Loaded, attempt
 from hansang.models.registry import parse
 from hansang.models.runtime import Runtime, function_runtime, load_runtime
+from hansang.models.signing import vouched
 from hansang.models.start import start
 from hansang.models.uri import resolve
 from hansang.settings import Settings, load_settings
@@ -131,16 +132,7 @@ class Model(Node):
     def build(self, artifact: Artifact | None, settings: Settings, metrics: Metrics | None = None) -> Loaded:
         """Read a version into memory beside the one that answers, try it, and measure it; takes its time."""
         started = time.perf_counter()
-        if artifact is None:
-            assert callable(self.source)  # what is not a function has files
-            runtime, identity = function_runtime(self.source), described(self.source)
-        else:
-            trust = self.trust or settings.trusts(str(self.source), artifact.name, f"models:/{artifact.name}")
-            runtime, identity = load_runtime(artifact, trust=trust, threads=self.threads), artifact.identity
-        name = self.name or (artifact.name if artifact else getattr(self.source, "__name__", "function"))
-        inline = runtime.native if self.inline is None else self.inline
-        limits = Limits(self.max_batch, self.max_queue, self.slots, inline, self.isolate, runtime.bulk)
-        loaded = read(artifact, runtime, limits, name, identity, metrics)
+        loaded = self.assemble(artifact, settings, metrics)
         try:
             attempt(loaded)
         except ModelError:
@@ -148,6 +140,22 @@ class Model(Node):
             raise
         loaded.seconds = time.perf_counter() - started
         return loaded
+
+    def assemble(self, artifact: Artifact | None, settings: Settings, metrics: Metrics | None = None) -> Loaded:
+        """Read a version into memory, if its files may be loaded; nobody has tried it yet."""
+        if artifact is None:
+            assert callable(self.source)  # what is not a function has files
+            runtime, identity = function_runtime(self.source), described(self.source)
+        else:
+            said = settings.trusts(str(self.source), artifact.name, f"models:/{artifact.name}")
+            trust = (
+                vouched(artifact, settings.signers) or self.trust or said
+            )  # a wrong signature is refused all the same
+            runtime, identity = load_runtime(artifact, trust=trust, threads=self.threads), artifact.identity
+        name = self.name or (artifact.name if artifact else getattr(self.source, "__name__", "function"))
+        inline = runtime.native if self.inline is None else self.inline
+        limits = Limits(self.max_batch, self.max_queue, self.slots, inline, self.isolate, runtime.bulk)
+        return read(artifact, runtime, limits, name, identity, metrics)
 
     def switch(self, loaded: Loaded) -> Loaded:
         """Let another version answer from the next batch on; gives the one that did.
