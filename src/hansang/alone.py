@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hansang.joints.check import first_model
+from hansang.models.model import Model
 from hansang.places import find
 from hansang.service import Endpoint, Service
 
@@ -20,6 +21,13 @@ class NodeEndpoint(Endpoint):
         first = first_model(self.placed)
         if first is not None and first.loaded.artifact is not None:
             self._resolved["example"] = next(iter(first.loaded.artifact.example or []), None)
+
+
+def closed_models(service: Service) -> list[Model]:
+    """Give the models whose service has the schema of their signature; see `check_compatible`."""
+    endpoints = [endpoint for endpoint in service.endpoints if not isinstance(endpoint, NodeEndpoint)]
+    first = {first_model(endpoint.placed) for endpoint in endpoints if endpoint.input is None}
+    return [model for model in service.models if model in first]
 
 
 def alone(service: Service, name: str) -> Service:

@@ -26,7 +26,10 @@ from tests.docs import tables
 from tests.docs.pages import DOCS, ROOT, blocks, pages
 
 METRIC = re.compile(r"\b(counter|gauge|histogram)\(\s*\"(hansang_\w+)\"")
-OTHER_COMMANDS = {"--json", "--data-binary", "--reload", "--port", "--host", "--strict"}
+OTHER_COMMANDS = {
+    *("--json", "--data-binary", "--reload", "--port", "--host", "--strict"),
+    *("--env-manager", "--experiment-name"),  # mlflow
+}
 
 
 def text(*names: str) -> str:

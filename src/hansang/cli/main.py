@@ -20,6 +20,9 @@ GROUPS = {
     "records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"},
     "switch": {},
     "rollout": {},
+    "models": {},
+    "records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"},
+    "switch": {},
 }
 
 

@@ -12,13 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hansang.alone import NodeEndpoint
+from hansang.alone import NodeEndpoint, closed_models
 from hansang.codec import Codec
 from hansang.errors import Overloaded, Problem, TooLarge, Unavailable, UsageError
 from hansang.graph import Node, walk
 from hansang.jobs.sqlite import SqliteStore
 from hansang.jobs.store import JobStore
-from hansang.joints.check import first_model
 from hansang.logs.access import AccessLog, level_is_off
 from hansang.metrics import Metrics
 from hansang.models.managed import Following
@@ -191,6 +190,9 @@ class Serving:
         record = self.settings.records if self.settings.record else None
         self.watching = Watching(self.following.followers, record, self.settings.registry_poll)
         async with self.siblings, self.following, self.watching:
+        closed = closed_models(self.service)
+        self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note)
+        async with self.siblings, self.following:
             self._note()
             yield
 

@@ -1,0 +1,1 @@
+"""Versions looked at, compared and held against what a swap asks of them: `hansang models`."""
