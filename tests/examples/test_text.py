@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import onnxruntime
 import pytest
 
 from hansang.record.read import connect
-from tests.examples.serving import ROOT, environment, served
+from tests.examples.serving import HANSANG, ROOT, environment, run, served
 
 EXAMPLE = ROOT / "examples" / "text"
 
@@ -116,3 +118,20 @@ def test_without_its_models_the_service_says_how_to_make_them(tmp_path: Path) ->
     )
     assert done.returncode == 2
     assert "make them once: python examples/text/make_models.py" in done.stderr
+
+
+def test_the_classifier_is_registered_with_all_that_serving_asks_for(folder: Path) -> None:
+    assert "registered: models:/opinion@champion, version 1" in run(sys.executable, EXAMPLE / "train.py", cwd=folder)
+    checks = json.loads(run(HANSANG, "models", "verify", "opinion", "--json", cwd=folder))["checks"]
+    passed = {each["check"]: each["said"] for each in checks if each["passed"]}
+    assert passed == {
+        "load": "by onnx",
+        "input example": "2 rows answered",
+        "golden requests": "8 answered as expected",
+    }
+    found = json.loads(run(HANSANG, "models", "show", "opinion", "--json", cwd=folder))["run"]
+    assert found["metrics"]["accuracy"] > 0.75
+    assert (found["params"]["classifier"], found["data"][0]["name"]) == ("LogisticRegression", "reviews")
+    data = hashlib.sha256((EXAMPLE / "data" / "reviews.parquet").read_bytes()).hexdigest()
+    assert found["params"]["data_sha256"] == data and found["data"][0]["digest"] == data[:36]
+    assert found["tags"]["code"].startswith("sha256:") and found["tags"]["data_rows"] == "2000"
