@@ -21,8 +21,6 @@ GROUPS = {
     "switch": {},
     "rollout": {},
     "models": {},
-    "records": {"export": "export", "lag": "lag", "redeliver": "redeliver", "status": "export"},
-    "switch": {},
 }
 
 

@@ -183,16 +183,11 @@ class Serving:
     @asynccontextmanager
     async def _following(self) -> AsyncIterator[None]:
         """Let the managed models follow the registry, and tell the other workers what this one has."""
-        endpoints = [endpoint for endpoint in self.service.endpoints if not isinstance(endpoint, NodeEndpoint)]
-        first = {first_model(endpoint.placed) for endpoint in endpoints if endpoint.input is None}
-        closed = [model for model in self.service.models if model in first]
+        closed = closed_models(self.service)
         self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note, self.stages)
         record = self.settings.records if self.settings.record else None
         self.watching = Watching(self.following.followers, record, self.settings.registry_poll)
         async with self.siblings, self.following, self.watching:
-        closed = closed_models(self.service)
-        self.following = Following(self.service.models, self.settings, self.metrics, closed, self._note)
-        async with self.siblings, self.following:
             self._note()
             yield
 
