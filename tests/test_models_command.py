@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from hansang.cli.main import build
 from hansang.errors import HansangError
-from hansang.models.managed import REFUSED
 from hansang.models.moves import move_alias
+from hansang.models.registry import REFUSED
 from hansang.models.uri import open_registry
 from tests.models.keys import make_keys
 from tests.models.steps import STEP, register, write

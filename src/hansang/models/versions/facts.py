@@ -14,9 +14,9 @@ from hansang.errors import ModelError, SchemaError
 from hansang.models.artifact import Artifact, files
 from hansang.models.catalogue import Catalogue, Entry, Run
 from hansang.models.golden import read_golden
-from hansang.models.managed import REFUSED
 from hansang.models.manifest import MANIFEST, check_manifest, hash_of
 from hansang.models.moves import ROLLOUT
+from hansang.models.registry import REFUSED
 from hansang.models.schema import describe, input_schema, output_schema
 from hansang.models.signature import Column, Signature, infer_signature
 from hansang.models.signing import signer_of
