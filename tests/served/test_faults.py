@@ -102,6 +102,13 @@ def test_a_deadline_is_kept_whatever_the_model_does(server: Server, path: str) -
     server.ask(request(b"", path="/shut"))
 
 
+def test_a_deadline_that_passes_before_the_graph_is_entered_is_told_and_recorded(server: Server) -> None:
+    answer = server.ask(request('{"x":5}', "x-deadline-ms: 1e-90"))
+    assert_problem(answer, 504)
+    found = server.get(f"/records/{answer.headers['x-prediction-id']}").json()
+    assert [row["status"] for row in found["rows"]] == [504]
+
+
 def test_a_row_that_cannot_be_in_time_does_not_reach_the_model(server: Server) -> None:
     server.ask(request(b"", path="/shut"))
     with server.wire() as holder, server.wire() as late:
