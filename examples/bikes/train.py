@@ -29,7 +29,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made when it is imported
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
@@ -108,7 +108,7 @@ def log_run(parameters: dict[str, str], metrics: dict[str, float], train: pd.Dat
     mlflow.log_metrics(metrics)
     digest = parameters["data_sha256"]
     source = LocalArtifactDatasetSource(DATA.as_posix())
-    data = mlflow.data.from_pandas(train, source=source, targets=TRUTH, name=DATA.stem, digest=digest[:36])
+    data = mlflow.data.from_pandas(train, source=source, targets=TRUTH, name=DATA.stem, digest=digest[:36])  # type: ignore[attr-defined]  # made when it is imported
     mlflow.log_input(data, context="training")
     found = environment()
     mlflow.set_tags({"code": code_version(), "python": found["python"], "data_sha256": digest, "data_rows": len(train)})

@@ -52,7 +52,7 @@ def log_run(classifier: Any, embeddings: np.ndarray, positive: np.ndarray, accur
     mlflow.log_params({"classifier": type(classifier).__name__, "C": classifier.C, "max_iter": classifier.max_iter})
     mlflow.log_params({"data_sha256": data, "encoder_sha256": sha256(encoder)})
     mlflow.log_metrics({"accuracy": accuracy})
-    given = mlflow.data.from_numpy(embeddings, targets=positive, name=make_models.DATA.stem, digest=data[:36])
+    given = mlflow.data.from_numpy(embeddings, targets=positive, name=make_models.DATA.stem, digest=data[:36])  # type: ignore[attr-defined]  # made when it is imported
     mlflow.log_input(given, context="training")
     found = environment()
     code = "+".join(sha256(Path(module)) for module in (__file__, str(make_models.__file__)))
