@@ -29,6 +29,7 @@ WAYS: dict[str, tuple[Kind, frozenset[str]]] = {
     "Shadow": ("one", frozenset({"candidate"})),
     "Staged": ("one", frozenset({"slow"})),
     "Remote": ("leaf", frozenset()),
+    "Rolled": ("one", frozenset()),
     "Constant": ("leaf", frozenset()),
 }
 SECONDS = ("timeout", "ttl", "deadline", "cooldown", "window", "seconds", "every", "patience")
