@@ -46,6 +46,15 @@ def step_back() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
+def stay() -> None:
+    """Run as any other thread: somebody waits for the end already."""
+
+
+def is_heard(seconds: float) -> bool:
+    """Wait so long for news on standard input, or for its end; says whether either came."""
+    return bool(select.select([0], [], [], seconds)[0])
+
+
 def run(folder: Path) -> None:
     """Deliver until standard input ends, then what is there."""
     deliveries: list[Delivery | Mover] = [
@@ -55,10 +64,10 @@ def run(folder: Path) -> None:
     place = read_place(folder)
     if place.url:
         deliveries.append(Mover(folder, place))
-    threads = [started(each, each.name, step_back) for each in deliveries]
-    while os.read(0, 4096):
-        ready, _, _ = select.select([0], [], [], MOMENT)
-        if not ready:  # else there is more news, or the end, which is not for those that stand back
+    over = is_heard(0.0) and not os.read(0, 4096)
+    threads = [started(each, each.name, stay if over else step_back) for each in deliveries]
+    while not over and os.read(0, 4096):
+        if not is_heard(MOMENT):  # else there is more news, or the end, which is not for those that stand back
             for each in deliveries:
                 each.news.set()
     until = time.monotonic() + ENDING
@@ -68,7 +77,7 @@ def run(folder: Path) -> None:
         thread.join(max(until - time.monotonic(), 0.0))
 
 
-def started(delivery: Delivery | Mover, name: str, before: Callable[[], None] = lambda: None) -> threading.Thread:
+def started(delivery: Delivery | Mover, name: str, before: Callable[[], None] = stay) -> threading.Thread:
     """Run a delivery in a thread of its own."""
 
     def work() -> None:
