@@ -203,16 +203,14 @@ class Batcher:
 
     def prompt(self, batch: Batch) -> bool:
         """Say whether a batch would be predicted on the event loop, at once, if none of its callers is in a hurry."""
-        return self.limits.inline and not self.running and not self.live and self._cheap(batch)
-
-    def _cheap(self, batch: Batch) -> bool:
         cost = self.cost
         return (
-            cost.calls >= 3
+            self.limits.inline
+            and not (self.running or self.live or batch.background or self.closed)
+            and cost.calls >= 3
             and cost.per_row * batch.size + cost.per_call < INLINE_SECONDS
             and 0 < batch.size <= (self.limits.rows or LIVE_ROWS)
             and self.bucket is None
-            and not (batch.background or self.closed)
         )
 
     def _inline(self, batch: Batch) -> Batch:

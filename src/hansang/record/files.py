@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hansang.record.segment import segment_time
+from hansang.record.segment import lock, segment_time
 
 MERGES = "merges"
 READING = "reading.lock"
@@ -70,27 +70,19 @@ def alone(folder: Path, patience: float) -> Iterator[bool]:
     descriptor = os.open(folder / READING, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         deadline = time.monotonic() + patience
-        while not (taken := try_lock(descriptor)) and time.monotonic() < deadline:
+        while not (taken := lock(descriptor)) and time.monotonic() < deadline:
             time.sleep(PAUSE)
         yield taken
     finally:
         os.close(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Lock against readers; False when there is one."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file that survives a power loss, whole or not at all."""
+def replace_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a small file that survives a power loss, whole or not at all; `mode` says who may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from hansang.record.files import ids_path
 from hansang.record.frame import frame_ids
 from hansang.record.ids import Keys, Span, keys_of, read_span
 from hansang.record.prediction_id import id_milliseconds
-from hansang.record.segment import PREDICTIONS, list_segments, parquet_path, read_segment, segment_time
+from hansang.record.segment import PREDICTIONS, list_segments, parquet_path, read_segment
 
 RECENT = 120.0  # seconds within which a prediction is believed in: another process may be writing it
 AHEAD = 60.0  # seconds by which another machine's clock may be ahead
@@ -151,9 +151,3 @@ def segment_keys(path: Path, folder: Path) -> Keys:
             break
     span = read_span(ids_path(parquet_path(folder, path)))
     return np.array([], np.uint64) if span is None else span.keys()
-
-
-def oldest_segment(folder: Path) -> float | None:
-    """Give the time of the first row in the spool, in seconds since the epoch."""
-    segments = list_segments(folder, ".open", ".closed")
-    return segment_time(segments[0]) if segments else None

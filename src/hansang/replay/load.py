@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from pydantic_core import from_json
 
 from hansang.errors import RecordError, UsageError
 from hansang.peers.http import Address, Answer, NoAnswer, Pool
-from hansang.record.moments import Moment
 from hansang.replay.altered import of_openapi
 from hansang.replay.compare import Comparison, Pair
 from hansang.replay.fields import Tolerance
 from hansang.replay.flat import flat
+from hansang.replay.options import Choice
 from hansang.replay.recorded import MARK, Selection, Taken, endpoint_of, moments, open_record
 from hansang.replay.requests import Request, requests
 from hansang.replay.rows import RowsFile
@@ -33,7 +33,6 @@ AHEAD = 256  # requests that are read at once
 LEAD = 0.05  # seconds between the start and the first request
 OK = 400
 TIMEOUT = 10.0
-Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,8 @@ class Rate:
         return since_first / self.times if self.per_second is None else number / self.per_second
 
 
-class Options(TypedDict, total=False):
-    """The options of `load`; those that choose rows are as in `replay`.
+class Options(Choice, total=False):
+    """The options of `load`.
 
     `in_flight` is the most requests that wait for their answers at once: when so many do, the next one is late, and
     counted as such. `timeout` is the patience with one answer, in seconds.
@@ -67,15 +66,6 @@ class Options(TypedDict, total=False):
     rate: Rate
     in_flight: int
     timeout: float
-    since: Moment | None
-    until: Moment | None
-    endpoint: str | None
-    version: str | None
-    limit: int | None
-    accept: tuple[str, ...]
-    tolerance: Tolerance
-    rows: Path | None
-    report: Report | None
 
 
 @dataclass(slots=True)

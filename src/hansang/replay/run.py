@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,12 @@ from hansang.codec import Codec
 from hansang.errors import Problem
 from hansang.graph import settle
 from hansang.models.signature import OUTPUT
-from hansang.record.moments import Moment
 from hansang.replay.altered import altered_fields
 from hansang.replay.candidate import Candidate, find_candidate
 from hansang.replay.compare import Comparison, Pair, pair_of
 from hansang.replay.fields import Tolerance
 from hansang.replay.flat import Flat, flat
+from hansang.replay.options import Choice
 from hansang.replay.recorded import Selection, Taken, endpoint_of, moments, open_record, take
 from hansang.replay.rows import RowsFile
 from hansang.replay.sketch import Sketch
@@ -34,35 +34,21 @@ from hansang.scoring import Summary, score
 from hansang.scoring.scorer import Scorer, codec_of
 from hansang.settings import Settings, load_settings
 
-Report = Callable[[int, float], None]
-
 STEP = 8192  # pairs that are compared at once
 PROBED = 200  # rows that are answered one by one for the latency
 PROBE_SECONDS = 3.0
 TAKEN = ("row", "source", "error")  # names that scoring needs itself: fields of an answer get a prefix
 
 
-class Options(TypedDict, total=False):
+class Options(Choice, total=False):
     """The options of `replay`.
 
-    `instead` is the other version (`--with`). `since` and `until` are moments as in `read_records`. `endpoint`,
-    `version` and `limit` choose rows; `accept` names fields whose altered value in the record is good enough.
-    `tolerance` is how far a number may be from the recorded one. `rows` is a .parquet or .jsonl file for both answers
-    to every row. `processes`, `settings` and `report` are those of `score`.
+    `instead` is the other version (`--with`). `processes` and `settings` are those of `score`.
     """
 
     instead: str
-    since: Moment | None
-    until: Moment | None
-    endpoint: str | None
-    version: str | None
-    limit: int | None
-    accept: tuple[str, ...]
-    tolerance: Tolerance
-    rows: Path | None
     processes: int | None
     settings: Settings | None
-    report: Report | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +108,7 @@ def replay(service: str, folder: str | Path = ".hansang/records", **options: Unp
             name = endpoint_of(connection, chosen, [each.name for each in candidate.service.endpoints])
             candidate.service.load(settings)
             codec = codec_of(candidate.endpoint(name))
-            altered = altered_fields(codec.schema, codec.schema, policies_of(settings), accept)
+            altered = altered_fields(codec.schema, codec.schema, settings.policies, accept)
             some = (options.get("version"), options.get("limit"), altered, accept)
             selection = Selection(Path(folder), candidate.name, name, start, end, *some)
             taken = take(connection, selection, scratch / "input.jsonl", scratch / "recorded.parquet")
@@ -138,17 +124,12 @@ def replay(service: str, folder: str | Path = ".hansang/records", **options: Unp
     return Replay(candidate.name, name, by, taken, comparison, models, took, processes, probe.times)
 
 
-def policies_of(settings: Settings) -> dict[str, str]:
-    """Give the field policies that are set outside of the schemas."""
-    return dict(settings.policies)
-
-
 def hidden_fields(codec: Codec, settings: Settings) -> dict[str, str]:
     """Name the fields of the answers that the record does not hold as they were sent."""
     if codec.output is None:
-        return policies_of(settings)
+        return settings.policies
     schema = codec.output.json_schema(mode="serialization")
-    return altered_fields(schema, schema, policies_of(settings))
+    return altered_fields(schema, schema, settings.policies)
 
 
 def answered(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hansang.record.files import replace_text
 from hansang.record.sinks.address import Address, check, read
 from hansang.record.sinks.position import FOLDER
 
@@ -42,14 +42,7 @@ def set_wanted(folder: Path, service: str, urls: Sequence[str], limit: int | Non
     with suppress(FileNotFoundError):
         if path.read_text("utf-8") == document:
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(document)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_text(path, document, 0o600)
 
 
 def read_wanted(folder: Path) -> Wanted:
